@@ -1,0 +1,35 @@
+# make run: install and train the date model.  make test: the whole suite.  make lint: style, types, floors.
+PYTHON ?= python3
+BIN := .venv/bin
+# Where the machine lets it (see README, "Real data"), examples find real data here.
+export TINYGRAD_NLP_DATA ?= $(wildcard ../shared/data)
+
+.PHONY: run test lint bench clean
+
+run: .venv/.examples
+	$(BIN)/python -m examples.dates train
+
+test: .venv/.dev
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist=worksteal
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.examples
+	$(BIN)/python -m benchmarks
+
+.venv/.examples: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[examples]"
+	@touch $@
+
+.venv/.dev: .venv/.examples
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group test --group dev
+	@touch $@
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

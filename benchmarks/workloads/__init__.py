@@ -1,0 +1,8 @@
+"""The workloads by name. Loading them imports neither tinygrad_nlp nor torch; building a side does."""
+
+from benchmarks.harness import Workload
+from benchmarks.workloads import dates, overhead, spiral
+
+WORKLOADS: dict[str, Workload] = {
+    workload.name: workload for workload in (spiral.WORKLOAD, dates.WORKLOAD, overhead.WORKLOAD)
+}

@@ -1,0 +1,173 @@
+"""D5 — reads dates in any form and writes them as 1994-09-27, with attention (document 000, chapter 8).
+
+    python -m examples.dates train
+    python -m examples.dates translate "sep 27, 1994"
+
+`train` prints the exact match on 5,000 held-out dates after each epoch, then ten of them with O or X, and leaves in
+runs/dates/ the learning curve, the attention maps of five dates, the computation graph of a step, and a checkpoint. The
+document's figure: 99.9 % at epoch 3.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+
+import tinygrad_nlp as tn
+from examples.models.attention_seq2seq import AttentionSeq2seq
+from tinygrad_nlp import nn, optim, plot
+from tinygrad_nlp.data import CharVocab, DataLoader, DateData, load_dates
+from tinygrad_nlp.data.dates import QUESTION_LENGTH, START
+from tinygrad_nlp.training import Checkpoint, Evaluation, ProgressBar, SaveCheckpoint, Trainer, output_folder
+
+ANSWER_LENGTH = len("1994-09-27")
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass
+class Settings:
+    """How the model is made and trained."""
+
+    embed_size: int = 16
+    """size of the vector of a character"""
+    hidden_size: int = 256
+    """size of the LSTMs' states"""
+    lr: float = 1e-3
+    """learning rate of Adam"""
+    batch_size: int = 128
+    """dates in a mini-batch"""
+    epochs: int = 4
+    """times through the training dates, those before a resumption included"""
+    max_norm: float = 5.0
+    """the gradient is clipped to this norm"""
+    data: Literal["auto", "book", "made"] = "auto"
+    """the book's 50,000 dates (downloaded where they are not at hand), dates made here in the same forms, or (auto) the
+    book's where they are at hand and made ones elsewhere"""
+    seed: int = 0
+    """of the weights and of the order of the dates"""
+    out: str = "runs/dates"
+    """folder for pictures and checkpoint"""
+    resume: bool = False
+    """go on from the checkpoint in the folder"""
+    quick: bool = False
+    """a minute's work in seconds, to see that it runs: 1,000 dates, a small model, one epoch"""
+
+
+def build(settings: dict[str, Any], vocab: CharVocab) -> AttentionSeq2seq:
+    """The model, with the book's initial values: embeddings of std 0.01, weights of std 1/√fan_in, biases 0."""
+    model = AttentionSeq2seq(len(vocab), settings["embed_size"], settings["hidden_size"])
+    for name, parameter in model.named_parameters():
+        if "embed" in name:
+            nn.init.normal_(parameter, 0.01)
+        elif "bias" in name:
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.fan_in_normal_(parameter)
+    return model
+
+
+def exact_match(model: AttentionSeq2seq, vocab: CharVocab, x: np.ndarray, t: np.ndarray) -> float:
+    """The share of questions (N, 29) whose whole answer is written as in t (N, 11)."""
+    start = int(vocab.encode(START)[0])
+    right = 0
+    for rows in np.array_split(np.arange(len(x)), max(len(x) // 500, 1)):
+        ids, _ = model.translate(x[rows], start, ANSWER_LENGTH)
+        right += int((ids == t[rows, 1:]).all(axis=1).sum())
+    return right / len(x)
+
+
+def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> None:
+    """Train the model, and draw what it has learnt."""
+    out = output_folder(settings.out)
+    checkpoint = Checkpoint.load(out / CHECKPOINT) if settings.resume else None
+    if settings.quick:
+        settings = dataclasses.replace(settings, data="made", hidden_size=32, epochs=1)
+    tn.manual_seed(settings.seed)
+    dates = load_dates(settings.data, n=1_000) if settings.quick else load_dates(settings.data)
+    x, t = dates.test
+    print(
+        f"{len(dates.train[0]):,} dates to train on, {len(x):,} to test ({dates.source}), {len(dates.vocab)} characters"
+    )
+    extra: dict[str, Any] = {"characters": dates.vocab.characters, "settings": dataclasses.asdict(settings)}
+    if checkpoint is not None and checkpoint.extra.get("characters") != dates.vocab.characters:
+        raise SystemExit(f"{out / CHECKPOINT} was trained on other dates: start afresh, or choose its --data")
+
+    model = build(extra["settings"], dates.vocab)
+    trainer = Trainer(
+        model,
+        optim.Adam(model.parameters(), lr=settings.lr),
+        max_norm=settings.max_norm,
+        callbacks=[
+            Evaluation(lambda: {"accuracy": exact_match(model, dates.vocab, x, t)}),
+            ProgressBar(count=lambda x, t: x.size + t.size),
+            SaveCheckpoint(out / CHECKPOINT, extra),
+        ],
+    )
+    loader = DataLoader(dates.train, settings.batch_size, seed=settings.seed)
+    try:
+        trainer.fit(loader, settings.epochs, resume=checkpoint)
+    except KeyboardInterrupt:
+        print(f"interrupted after {trainer.steps} steps; --resume goes on from {out / CHECKPOINT}")
+        sys.exit(130)
+    show(model, dates)
+    draw(model, dates, trainer, out)
+
+
+def show(model: AttentionSeq2seq, dates: DateData) -> None:
+    """Print ten held-out dates, what the model makes of them, and whether that is right."""
+    vocab, (x, t) = dates.vocab, dates.test
+    ids, _ = model.translate(x[:10], int(t[0, 0]), ANSWER_LENGTH)
+    for question, answer, target in zip(x, ids, t, strict=False):
+        right = "O" if (answer == target[1:]).all() else "X"
+        print(f"{right}  {vocab.decode(question)} → {vocab.decode(answer)}  ({vocab.decode(target[1:])})")
+
+
+def draw(model: AttentionSeq2seq, dates: DateData, trainer: Trainer, out: Path) -> None:
+    """Leave the pictures in `out`: learning curve, attention maps, computation graph of a step."""
+    vocab, (x, t) = dates.vocab, dates.test
+    ids, weights = model.translate(x[:5], int(t[0, 0]), ANSWER_LENGTH)
+    questions = [vocab.decode(question).rstrip() for question in x[:5]]
+    maps = plot.attention_maps(
+        [w[:, : len(question)] for w, question in zip(weights, questions, strict=True)],
+        questions,
+        [vocab.decode(answer) for answer in ids],
+    )
+    print(plot.save(trainer.plot(), out / "learning_curve.png"))
+    print(plot.save(maps, out / "attention.png"))
+    loss = model(*(array[:128] for array in dates.train))
+    print(tn.draw(loss).save(out / "graph.svg"))
+    print(out / CHECKPOINT)
+
+
+def translate(question: tyro.conf.Positional[str], out: str = "runs/dates") -> None:
+    """Write a date as 1994-09-27.
+
+    Args:
+        question: a date in any of the forms that the model was trained on
+        out: folder in which `train` left its checkpoint
+    """
+    path = Path(out) / CHECKPOINT
+    if not path.exists():
+        raise SystemExit(f"there is no {path}: run `python -m examples.dates train` first")
+    checkpoint = Checkpoint.load(path)
+    vocab = CharVocab([checkpoint.extra["characters"]])
+    if len(question) > QUESTION_LENGTH:
+        raise SystemExit(f"{question!r} has {len(question)} characters; a date has at most {QUESTION_LENGTH}")
+    try:
+        x = vocab.encode(question.ljust(QUESTION_LENGTH))
+    except ValueError as error:
+        raise SystemExit(f"{question!r}: {error}") from None
+    model = build(checkpoint.extra["settings"], vocab)
+    model.load_state_dict(checkpoint.weights)
+    ids, _ = model.translate(x[None], int(vocab.encode(START)[0]), ANSWER_LENGTH)
+    print(vocab.decode(ids[0]))
+
+
+if __name__ == "__main__":
+    tyro.extras.subcommand_cli_from_dict({"train": train, "translate": translate}, description=__doc__)

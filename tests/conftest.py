@@ -1,0 +1,38 @@
+"""What every test gets: hypothesis profiles, a known random stream, and GPU tests only where there is a GPU."""
+
+import tinygrad_nlp  # noqa: I001  # before NumPy, as users are told to
+from tinygrad_nlp import backend
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    max_examples=30,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("nightly", settings.get_profile("ci"), derandomize=False, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def random_stream():
+    """Start every test with the same stream, and leave it to the next as it was."""
+    stream = backend.generator().bit_generator
+    before = stream.state
+    tinygrad_nlp.manual_seed(0)
+    yield
+    stream.state = before
+
+
+def pytest_collection_modifyitems(items):
+    gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu_tests and not backend.cuda_is_available():
+        for item in gpu_tests:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device and CuPy; there is none"))

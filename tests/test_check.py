@@ -1,0 +1,136 @@
+"""check_grads: it passes right gradients, and it finds wrong ones, of each order."""
+
+import tinygrad_nlp as tn  # noqa: I001
+from tinygrad_nlp import Function
+
+import numpy as np
+import pytest
+
+POINT = np.array([0.5, -1.2, 2.0])
+
+
+class WrongFirst(Function):
+    """x², whose gradient lacks the 2."""
+
+    saves_inputs = True
+
+    def forward(self, x):
+        return x * x
+
+    def backward(self, gy):
+        (x,) = self.inputs
+        return x * gy
+
+
+class WrongSecond(Function):
+    """x³ with the right gradient, of which the graph loses a factor: the second derivative is wrong."""
+
+    saves_inputs = True
+
+    def forward(self, x):
+        return x * x * x
+
+    def backward(self, gy):
+        (x,) = self.inputs
+        constant = x.data if isinstance(x, tn.Variable) else x
+        return 3.0 * constant * constant * gy
+
+
+class WrongInOneElement(Function):
+    """The identity, but for the sign of one element's gradient."""
+
+    def forward(self, x):
+        return x * 1.0
+
+    def backward(self, gy):
+        return gy * np.where(np.arange(len(POINT)) == 1, -1.0, 1.0)
+
+
+class SlightlyWrong(Function):
+    """The identity, with a gradient that is off by one in a hundred thousand."""
+
+    def forward(self, x):
+        return x * 1.0
+
+    def backward(self, gy):
+        return gy * (1 + 1e-5)
+
+
+class RealOnly(Function):
+    """sinh, by a routine that knows no complex numbers."""
+
+    saves_inputs = True
+
+    def forward(self, x):
+        if x.dtype.kind == "c":
+            raise TypeError("no complex numbers")
+        return np.sinh(x)
+
+    def backward(self, gy):
+        (x,) = self.inputs
+        return gy * 0.5 * (tn.exp(x) + tn.exp(-x))
+
+
+class RealOnlyAndWrong(RealOnly):
+    """The same with cosh taken for sinh."""
+
+    def backward(self, gy):
+        (x,) = self.inputs
+        return gy * 0.5 * (tn.exp(x) - tn.exp(-x))
+
+
+@pytest.mark.parametrize("wrong", [WrongFirst, WrongInOneElement, SlightlyWrong, RealOnlyAndWrong])
+def test_a_wrong_gradient_is_found(wrong):
+    with pytest.raises(AssertionError, match="derivative of order 1"):
+        tn.check_grads(lambda x: wrong()(x), [POINT])
+
+
+def test_a_wrong_gradient_is_found_among_right_ones():
+    with pytest.raises(AssertionError, match="derivative of order 1"):
+        tn.check_grads(lambda x, y: (tn.tanh(x) * y, WrongFirst()(x) + y), [POINT, POINT])
+
+
+def test_a_wrong_second_derivative_is_found_at_order_2_only():
+    tn.check_grads(lambda x: WrongSecond()(x), [POINT], order=1)
+    with pytest.raises(AssertionError, match="derivative of order 2"):
+        tn.check_grads(lambda x: WrongSecond()(x), [POINT], order=2)
+
+
+def test_the_error_shows_both_values_the_inputs_and_the_direction():
+    with pytest.raises(AssertionError) as caught:
+        tn.check_grads(lambda x: WrongFirst()(x), [POINT])
+    for part in ("backward gives", "difference quotient", "inputs: [array([ 0.5, -1.2,  2. ])]", "direction: ["):
+        assert part in str(caught.value)
+
+
+def test_right_gradients_pass_to_the_third_order():
+    tn.check_grads(lambda x, y: tn.exp(x) * tn.tanh(y) / (x * x + 1.0), [POINT, POINT[::-1]], order=3)
+
+
+@pytest.mark.parametrize("f", [tn.abs, tn.relu, lambda x: tn.max(x * x), lambda x: tn.where(x.data > 0, x * x, x)])
+def test_functions_with_kinks_pass_away_from_them(f):
+    tn.check_grads(f, [POINT])
+
+
+def test_a_function_without_complex_numbers_passes_by_central_differences():
+    tn.check_grads(lambda x: RealOnly()(x), [POINT])
+
+
+def test_a_function_of_which_some_outputs_have_no_gradient_passes():
+    tn.check_grads(lambda x: (x * x, (x * 2.0).detach() * 0.0), [POINT])
+
+
+def test_a_gradient_that_stops_where_the_function_goes_on_is_found():
+    with pytest.raises(AssertionError, match="derivative of order 1"):
+        tn.check_grads(lambda x: x * x.detach(), [POINT])
+
+
+def test_integers_and_float32_are_checked_in_float64():
+    tn.check_grads(lambda x: x * x * x, [np.array([1, 2, 3])])
+    tn.check_grads(lambda x: x * x * x, [POINT.astype(np.float32)])
+
+
+def test_the_state_of_the_library_stream_is_left_alone():
+    before = tn.backend.generator().bit_generator.state
+    tn.check_grads(lambda x: x * x, [POINT])
+    assert tn.backend.generator().bit_generator.state == before

@@ -1,0 +1,954 @@
+"""The engine: what a graph gives when it is differentiated, what memory it holds, how it says what went wrong."""
+
+import tinygrad_nlp as tn  # noqa: I001
+from tinygrad_nlp import Function, Fused, RowSparse, Variable
+from tinygrad_nlp.autograd import ops
+
+import copy
+import gc
+import inspect
+import pickle
+import threading
+import tracemalloc
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def leaf(data, dtype=np.float64):
+    return Variable(np.array(data, dtype), requires_grad=True)
+
+
+@pytest.fixture
+def no_garbage_collector():
+    """What is freed inside is freed by reference counts alone."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+class Swapped(Function):
+    """Two outputs; its backward hands out the very arrays that it is given."""
+
+    def forward(self, a, b):
+        return b * 1.0, a * 1.0
+
+    def backward(self, g_first, g_second):
+        return g_second, g_first
+
+
+class Explosive(Function):
+    """Fine forward; must not be asked for a gradient."""
+
+    def forward(self, x):
+        return x * 1.0
+
+    def backward(self, gy):
+        raise ArithmeticError("boom")
+
+
+class Cube(Function):
+    saves_inputs = True
+
+    def forward(self, x):
+        return x * x * x
+
+    def backward(self, gy):
+        (x,) = self.inputs
+        return 3.0 * x * x * gy
+
+
+class Silu(Fused):
+    def definition(self, x):
+        return x * tn.sigmoid(x)
+
+    def forward(self, x):
+        return x / (1 + np.exp(-x))
+
+    def backward(self, gy):
+        (x,) = self.inputs
+        s = 1 / (1 + np.exp(-x))
+        return gy * (s * (1 + x * (1 - s)))
+
+
+class SumAndProduct(Fused):
+    """Several inputs and outputs, of which some need no gradient and some are not used."""
+
+    def definition(self, a, b):
+        return a + b, a * b
+
+    def forward(self, a, b):
+        return a + b, a * b
+
+    def backward(self, g_sum, g_product):
+        a, b = self.inputs
+        assert type(g_sum) is type(g_product) is np.ndarray  # a kernel never sees a Variable
+        return g_sum + g_product * b, g_sum + g_product * a
+
+
+# --- gradients of graphs ----------------------------------------------------------------------------------------------
+
+
+def test_uses_of_one_variable_add_up():
+    x = leaf([1.0, 2.0])
+    y = x + x + x * x - x
+    y.backward(np.ones(2))
+    np.testing.assert_array_equal(x.grad, 1 + 2 * x.data)
+
+
+def test_diamond_has_the_gradient_of_its_closed_form():
+    x = leaf([0.5, -1.5])
+    a = x * x
+    b, c = tn.exp(a), tn.tanh(a)
+    (b * c + b).sum().backward()
+    e, t = np.exp(x.data**2), np.tanh(x.data**2)
+    np.testing.assert_allclose(x.grad, 2 * x.data * (e * t + e * (1 - t * t) + e), rtol=1e-13)
+
+
+def test_a_function_of_its_own_argument_twice():
+    x = leaf([1.0, 2.0])
+    (x @ x).backward()
+    np.testing.assert_array_equal(x.grad, 2 * x.data)
+
+
+def test_backward_from_a_leaf_leaves_the_seed():
+    x, seed = leaf([1.0, 2.0]), np.array([3.0, 4.0])
+    x.backward(seed)
+    np.testing.assert_array_equal(x.grad, seed)
+    assert not np.shares_memory(x.grad, seed)
+
+
+@pytest.mark.parametrize("used", [0, 1])
+def test_unused_outputs_count_as_zero(used):
+    a, b = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    Swapped()(a, b)[used].backward(np.array([5.0, 6.0]))
+    gradients = (a.grad, b.grad) if used else (b.grad, a.grad)
+    np.testing.assert_array_equal(gradients, [[5, 6], [0, 0]])
+
+
+def test_a_function_of_several_outputs_waits_for_all_of_them():
+    calls = []
+
+    class Counting(Swapped):
+        def backward(self, g_first, g_second):
+            calls.append(1)
+            return super().backward(g_first, g_second)
+
+    a, b = leaf(1.0), leaf(2.0)
+    first, second = Counting()(a, b)
+    (first * 2.0 + tn.exp(second) * first).backward()
+    assert len(calls) == 1
+    assert a.grad == pytest.approx(2 * np.e)
+    assert b.grad == pytest.approx(2 + np.e)
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+def test_a_chain_of_50_000_operations_goes_backward_and_can_be_dropped():
+    x = leaf([1.0])
+    for run_backward in (True, False):
+        y = x
+        for _ in range(50_000):
+            y = -y
+        if run_backward:
+            y.backward()
+        del y
+    np.testing.assert_array_equal(x.grad, [1])
+
+
+PROGRAM_STEPS = st.tuples(
+    st.sampled_from(["add", "sub", "mul", "tanh", "flip", "total"]), st.integers(0, 100), st.integers(0, 100)
+)
+
+
+def run_on_variables(inputs, steps):
+    values = list(inputs)
+    for name, i, j in steps:
+        a, b = values[i % len(values)], values[j % len(values)]
+        values.append({
+            "add": lambda a, b: a + b,
+            "sub": lambda a, b: a - b,
+            "mul": lambda a, b: a * b,
+            "tanh": lambda a, b: tn.tanh(a),
+            "flip": lambda a, b: ops.flip(a, 0),
+            "total": lambda a, b: a.sum(keepdims=True),
+        }[name](a, b))  # fmt: skip
+    return values[-1]
+
+
+def run_with_jacobians(inputs, steps):
+    """The same by forward differentiation: each value carries its whole Jacobian (its size, all inputs)."""
+    identity = np.eye(sum(x.size for x in inputs))
+    values = list(zip(inputs, np.split(identity, np.cumsum([x.size for x in inputs])[:-1]), strict=True))
+    for name, i, j in steps:
+        (a, da), (b, db) = values[i % len(values)], values[j % len(values)]
+        values.append({
+            "add": lambda a, da, b, db: (a + b, da + db),
+            "sub": lambda a, da, b, db: (a - b, da - db),
+            "mul": lambda a, da, b, db: (a * b, da * b[:, None] + db * a[:, None]),
+            "tanh": lambda a, da, b, db: (np.tanh(a), da * (1 - np.tanh(a) ** 2)[:, None]),
+            "flip": lambda a, da, b, db: (a[::-1], da[::-1]),
+            "total": lambda a, da, b, db: (a.sum(keepdims=True), da.sum(axis=0, keepdims=True)),
+        }[name](a, da, b, db))  # fmt: skip
+    return values[-1]
+
+
+@given(st.lists(PROGRAM_STEPS, min_size=1, max_size=12))
+def test_gradient_of_any_program_is_the_transposed_jacobian(steps):
+    inputs = [np.array([0.3, -0.7]), np.array([0.5]), np.array([-0.2, 0.9])]
+    xs = [leaf(x) for x in inputs]
+    y = run_on_variables(xs, steps)
+    value, jacobian = run_with_jacobians(inputs, steps)
+    np.testing.assert_allclose(y.data, value, rtol=1e-12, atol=1e-12)
+    seed = np.array([1.5, -0.5])[: y.size]
+    gradients = tn.grad(y, xs, seed, retain_graph=True, allow_unused=True)
+    filled = [np.zeros(x.shape) if g is None else g for g, x in zip(gradients, xs, strict=True)]
+    np.testing.assert_allclose(np.concatenate(filled), seed @ jacobian, rtol=1e-12, atol=1e-12)
+    y.backward(seed)
+    for x, expected in zip(xs, gradients, strict=True):
+        np.testing.assert_equal(x.grad, expected)  # both None where nothing leads to x
+
+
+# --- higher orders ----------------------------------------------------------------------------------------------------
+
+
+def test_third_derivative_of_a_cube():
+    x = leaf([2.0])
+    (first,) = tn.grad(x**3, x, create_graph=True)
+    (second,) = tn.grad(first, x, create_graph=True)
+    (third,) = tn.grad(second, x)
+    assert [first.item(), second.item(), third.item()] == [12, 12, 6]
+
+
+def test_backward_with_create_graph_leaves_variables_that_can_be_differentiated():
+    x = leaf([2.0])
+    (x**3).backward(create_graph=True)
+    assert isinstance(x.grad, Variable)
+    (second,) = tn.grad(x.grad, x)
+    np.testing.assert_array_equal(second, [12])
+
+
+def test_create_graph_records_also_under_no_grad():
+    x = leaf([2.0])
+    for f in (lambda x: x**3 + x**3, Silu()):
+        y = f(x)
+        with tn.no_grad():
+            (first,) = tn.grad(y, x, create_graph=True)
+        assert first.requires_grad
+
+
+def test_gradient_of_a_gradient_reaches_the_seed():
+    x, seed = leaf([2.0, 3.0]), leaf([1.0, 1.0])
+    (gradient,) = tn.grad(x * x, x, seed, create_graph=True)
+    (to_seed,) = tn.grad(gradient.sum(), seed)
+    np.testing.assert_array_equal(to_seed, 2 * x.data)
+
+
+def test_plain_gradients_are_arrays_even_where_the_seed_is_a_variable():
+    x = leaf([2.0, 3.0])
+    (x * x).backward(leaf([1.0, 1.0]))
+    assert type(x.grad) is np.ndarray
+    np.testing.assert_array_equal(x.grad, [4, 6])
+
+
+def test_create_graph_keeps_the_dtype_of_a_looked_up_table():
+    table = leaf(np.ones((3, 2)))
+    tn.embedding([0, 0], table).sum().backward(create_graph=True)
+    assert table.grad.dtype == np.float64
+    np.testing.assert_array_equal(table.grad.data[:, 0], [2, 0, 0])
+
+
+def test_create_graph_through_a_table_that_is_also_used_as_a_matrix():
+    ids, table = np.array([0, 2, 0]), np.random.default_rng(0).standard_normal((3, 2))
+    tn.check_grads(lambda w: tn.tanh(tn.embedding(ids, w) @ w.T), [table])
+
+
+# --- a user's Functions -----------------------------------------------------------------------------------------------
+
+
+def test_a_function_in_ten_lines_has_derivatives_of_every_order():
+    tn.check_grads(lambda x: Cube()(x), [np.array([0.5, -1.0])], order=3)
+
+
+def test_a_fused_function_in_ten_lines_has_derivatives_of_every_order():
+    tn.check_grads(lambda x: Silu()(x), [np.array([0.5, -1.0])], order=3)
+
+
+def test_the_kernel_of_a_fused_function_equals_its_definition():
+    x = leaf([0.5, -1.0, 3.0])
+    y = Silu()(x)
+    np.testing.assert_allclose(y.data, Silu().definition(x).data, rtol=1e-14)
+    seed = np.array([1.0, 2.0, 3.0])
+    (from_kernel,) = tn.grad(y, x, seed, retain_graph=True)
+    (from_definition,) = tn.grad(y, x, seed, create_graph=True)
+    np.testing.assert_allclose(from_kernel, from_definition.data, rtol=1e-14)
+
+
+def test_a_fused_function_is_differentiated_twice_by_its_definition_and_once_by_its_kernel():
+    class WrongDefinition(Silu):
+        def definition(self, x):
+            return x * 7.0
+
+    x = leaf([0.5])
+    y = WrongDefinition()(x)
+    (from_kernel,) = tn.grad(y, x, retain_graph=True)
+    (from_definition,) = tn.grad(y, x, create_graph=True)
+    assert from_kernel != 7
+    assert from_definition.item() == 7
+
+
+def test_a_fused_function_of_several_inputs_and_outputs():
+    a, b = np.array([0.5, -1.0]), np.array([2.0, 3.0])
+    tn.check_grads(lambda a, b: SumAndProduct()(a, b), [a, b])
+    tn.check_grads(lambda a, b: SumAndProduct()(a, b)[1], [a, b])
+    tn.check_grads(lambda a: SumAndProduct()(a, b), [a])
+
+
+def test_a_function_gives_arrays_for_arrays():
+    assert type(Cube()(np.ones(2))) is np.ndarray
+
+
+def test_edges_tell_a_function_which_gradients_are_wanted():
+    seen = []
+
+    class Product(Function):
+        saves_inputs = True
+
+        def forward(self, a, b):
+            seen.append(self.edges is None)
+            return a * b
+
+        def backward(self, gy):
+            _, b = self.inputs
+            seen.append([edge is None for edge in self.edges])
+            return gy * b, None
+
+    a = leaf([2.0])
+    Product()(a, Variable(np.array([3.0]))).backward()
+    with tn.no_grad():
+        Product()(a, a)
+    assert seen == [False, [False, True], True]
+
+
+# --- grad(): what is asked for ----------------------------------------------------------------------------------------
+
+
+def test_grad_of_leaves_and_of_interior_variables():
+    x, w = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    h = x * w
+    y = (h * h).sum()
+    to_h, to_x, to_w = tn.grad(y, [h, x, w])
+    np.testing.assert_array_equal(to_h, 2 * h.data)
+    np.testing.assert_array_equal(to_x, 2 * h.data * w.data)
+    np.testing.assert_array_equal(to_w, 2 * h.data * x.data)
+
+
+def test_grad_touches_no_grad_attribute():
+    x = leaf([1.0])
+    tn.grad(x * x, x)
+    assert x.grad is None
+
+
+def test_grad_of_one_output_of_several():
+    a, b = leaf([1.0]), leaf([2.0])
+    first, second = Swapped()(a, b)
+    to_first, to_b = tn.grad(first * second * second, [first, b])
+    np.testing.assert_array_equal([to_first, to_b], [[1], [1]])
+
+
+def test_grad_of_several_outputs_is_that_of_their_weighted_sum():
+    x = leaf([3.0])
+    y = x * x
+    (gradient,) = tn.grad([y, y * x], x, [np.array([10.0]), np.array([1.0])])
+    np.testing.assert_array_equal(gradient, [10 * 6 + 27])
+
+
+def test_gradients_of_interior_variables_are_memory_of_their_own():
+    a, b = leaf([1.0]), leaf([2.0])
+    p, q = a * 2.0, b * 2.0
+    y, seed = p + q, np.array([5.0])
+    gradients = tn.grad(y, [y, p, q], seed)
+    for g in gradients:
+        assert g.flags.writeable
+        assert sum(np.shares_memory(g, other) for other in (seed, *gradients)) == 1  # itself
+
+
+def test_grad_refuses_an_input_on_which_nothing_depends():
+    x, unused = leaf([1.0]), leaf([1.0])
+    with pytest.raises(ValueError, match="do not depend on input 1; pass allow_unused=True"):
+        tn.grad(x * x, [x, unused], retain_graph=True)
+    assert tn.grad(x * x, [x, unused], allow_unused=True)[1] is None
+
+
+def test_grad_refuses_an_input_without_gradient():
+    with pytest.raises(ValueError, match=r"input 0 .* does not require a gradient"):
+        tn.grad(leaf([1.0]) * 2.0, Variable(np.ones(1)))
+
+
+def test_grad_refuses_too_few_seeds():
+    x = leaf([1.0])
+    with pytest.raises(ValueError, match="1 grad_outputs for 2 outputs"):
+        tn.grad([x * 2.0, x * 3.0], x, [np.ones(1)])
+
+
+def test_only_what_leads_to_a_target_is_computed():
+    x, other = leaf([1.0]), leaf([1.0])
+    y = x * 2.0 + Explosive()(other)
+    np.testing.assert_array_equal(tn.grad(y, x)[0], [2])
+    h = Explosive()(x) * 1.0
+    np.testing.assert_array_equal(tn.grad(h * 3.0, h)[0], [3])
+
+
+# --- freed, kept, accumulated -----------------------------------------------------------------------------------------
+
+
+def test_backward_twice_says_what_to_do():
+    x = leaf([1.0])
+    y = tn.exp(x * x)
+    y.backward()
+    with pytest.raises(RuntimeError, match=r"second time through exp .*test_engine.py:\d+.*retain_graph=True"):
+        y.backward()
+    np.testing.assert_array_equal(x.grad, 2 * np.e)
+
+
+def test_grad_through_a_freed_graph_is_an_error_too():
+    x = leaf([1.0])
+    h = x * x
+    (h * 1.0).backward()
+    with pytest.raises(RuntimeError, match="second time through mul"):
+        tn.grad(h * 2.0, x)
+
+
+def test_retain_graph_allows_another_backward_that_adds_up():
+    x = leaf([3.0])
+    y = x * x
+    y.backward(retain_graph=True)
+    first = x.grad
+    y.backward()
+    assert x.grad is first  # in place: no second array
+    np.testing.assert_array_equal(x.grad, [12])
+
+
+def test_gradients_of_two_graphs_accumulate():
+    x = leaf([3.0])
+    (x * 2.0).backward()
+    (x * x).backward()
+    np.testing.assert_array_equal(x.grad, [8])
+
+
+def test_no_graph_is_an_error_that_names_the_reasons():
+    with pytest.raises(RuntimeError, match=r"no graph.*no_grad\(\)"):
+        Variable(np.ones(())).backward()
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+def test_a_dropped_graph_is_freed_by_reference_counts():
+    x = leaf([1.0, 2.0])
+    hidden = tn.exp(x)
+    first, second = Swapped()(hidden, hidden)
+    y = (Silu()(first) * second).sum()
+    arrays = [weakref.ref(v.data) for v in (hidden, first, second)]
+    functions = [weakref.ref(v.creator) for v in (hidden, first, second, y)]
+    del hidden, first, second
+    assert all(ref() is not None for ref in functions)
+    del y
+    assert all(ref() is None for ref in arrays + functions)
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+def test_backward_frees_the_saved_arrays_while_the_result_lives():
+    x = leaf([1.0, 2.0])
+    hidden = tn.exp(x)
+    saved = weakref.ref(hidden.data)
+    y = (hidden * hidden).sum()
+    del hidden
+    y.backward()
+    assert saved() is None
+    assert y.item() > 0
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+def test_graphs_of_gradients_are_freed_by_reference_counts():
+    x = leaf([1.0, 2.0])
+    (gradient,) = tn.grad((Silu()(x) * tn.tanh(x)).sum(), x, create_graph=True)
+    arrays = weakref.ref(gradient.data)
+    functions = weakref.ref(gradient.creator)
+    del gradient
+    assert arrays() is None
+    assert functions() is None
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+def test_training_does_not_grow_memory():
+    rng = np.random.default_rng(0)
+    parameters = [leaf(rng.standard_normal(shape), np.float32) for shape in [(16, 8), (16,), (1, 16), (1,)]]
+    inputs, targets = rng.standard_normal((32, 8)).astype(np.float32), rng.standard_normal((32, 1)).astype(np.float32)
+
+    def step():
+        w1, b1, w2, b2 = parameters
+        error = tn.linear(tn.tanh(tn.linear(inputs, w1, b1)), w2, b2) - targets
+        (error * error).mean().backward()
+        for p in parameters:
+            p.data -= 0.01 * p.grad
+            p.grad = None
+
+    tracemalloc.start()
+    try:
+        for _ in range(50):
+            step()
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(200):
+            step()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (
+        after - before < 200 * 150
+    )  # less than the smallest array a step; CPython itself keeps freed tuples for reuse
+    assert gc.collect() == 0  # and there were no cycles
+
+
+# --- whose memory a gradient is ---------------------------------------------------------------------------------------
+
+
+def test_gradient_of_a_number_is_an_array_however_it_came_about():
+    for f in (lambda x: x * 2.0, lambda x: x * x, lambda x: x + x + x, lambda x: tn.stack([x, x]).sum()):
+        x = leaf(3.0)
+        f(x).backward()
+        assert type(x.grad) is np.ndarray
+        assert x.grad.flags.writeable
+
+
+def test_gradients_are_c_contiguous_also_where_the_data_is_not():
+    for f in (tn.exp, lambda x: x * x, lambda x: x + x):
+        x = Variable(np.asfortranarray(np.ones((3, 4))), requires_grad=True)
+        f(x).backward(np.asfortranarray(np.ones((3, 4))))
+        assert x.grad.flags.c_contiguous
+
+
+def test_a_function_that_returns_what_it_was_given_shares_no_memory():
+    a, b, seed = leaf([1.0]), leaf([2.0]), np.array([5.0])
+    first, _ = Swapped()(a, b)
+    first.backward(seed, retain_graph=True)
+    first.backward(seed)
+    np.testing.assert_array_equal(seed, [5])
+    np.testing.assert_array_equal(b.grad, [10])
+    assert not np.shares_memory(b.grad, seed)
+
+
+def test_a_function_that_returns_an_array_and_a_view_of_it_shares_no_memory():
+    class Halves(Function):
+        def forward(self, whole, part):
+            return whole.sum() + part.sum()
+
+        def backward(self, gy):
+            gradient = np.full(4, float(gy))
+            return gradient, gradient[:2]
+
+    whole, part = leaf([1.0, 2.0, 3.0, 4.0]), leaf([5.0, 6.0])
+    waiting = part * 1.0  # older than the sum: it gets its turn after the sum has added to the gradient of `whole`
+    (whole.sum() + Halves()(whole, waiting)).backward()
+    np.testing.assert_array_equal(whole.grad, [2, 2, 2, 2])
+    np.testing.assert_array_equal(part.grad, [1, 1])
+
+
+def test_a_function_that_returns_a_saved_array_keeps_it():
+    class Scale(Function):
+        def forward(self, x):
+            self.saved = np.full(x.shape, 3.0)
+            return x * self.saved
+
+        def backward(self, gy):
+            return self.saved
+
+    x = leaf([1.0, 2.0])
+    y = Scale()(x)
+    y.backward(np.ones(2), retain_graph=True)
+    assert not np.shares_memory(x.grad, y.creator.saved)
+    y.backward(np.ones(2))
+    np.testing.assert_array_equal(x.grad, [6, 6])
+
+
+# --- seeds ------------------------------------------------------------------------------------------------------------
+
+
+def test_backward_from_many_elements_says_what_to_do():
+    with pytest.raises(RuntimeError, match=r"shape \(2, 3\).*\.sum\(\) or \.mean\(\)"):
+        (leaf(np.ones((2, 3))) * 2.0).backward()
+
+
+def test_a_seed_of_the_wrong_shape_is_refused():
+    y = leaf(np.ones((2, 3))) * 2.0
+    with pytest.raises(ValueError, match=r"gradient has shape \(3, 2\), the Variable \(2, 3\)"):
+        y.backward(np.ones((3, 2)))
+
+
+def test_a_seed_of_another_dtype_is_converted():
+    x = leaf([1.0, 2.0], np.float32)
+    (x * x).backward(np.array([1, 2]))
+    assert x.grad.dtype == np.float32
+    np.testing.assert_array_equal(x.grad, [2, 8])
+
+
+# --- saved arrays that were changed -----------------------------------------------------------------------------------
+
+
+def change_through_data(x):
+    x.data -= 1
+
+
+def change_through_detach(x):
+    alias = x.detach()
+    alias.data *= 2
+
+
+def change_through_a_view(x):
+    view = Variable(x.data.reshape(2, 1)[::-1])
+    view.data += 1
+
+
+def change_as_an_optimizer_does(x):
+    gradient = np.ones(2)
+    x.data -= 0.1 * gradient
+
+
+CHANGES = [change_through_data, change_through_detach, change_through_a_view, change_as_an_optimizer_does]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_a_saved_array_that_was_changed_is_an_error_and_leaves_no_gradient(change):
+    x = leaf([1.0, 2.0])
+    y = (x * x).sum()
+    change(x)
+    with pytest.raises(RuntimeError, match=r"mul \(.*test_engine.py:\d+\).* changed in place since"):
+        y.backward()
+    assert x.grad is None
+
+
+def test_a_saved_output_that_was_changed_is_an_error():
+    x = leaf([1.0, 2.0])
+    y = tn.exp(x)
+    y.data += 1
+    with pytest.raises(RuntimeError, match=r"exp .*changed in place"):
+        y.sum().backward()
+
+
+def test_an_array_that_was_changed_but_not_saved_is_no_error():
+    x = leaf([1.0, 2.0])
+    y, z = x + 1.0, tn.exp(x)  # exp saves its output
+    x.data -= 1
+    (y * 1.0 + z).sum().backward()
+    np.testing.assert_allclose(x.grad, 1 + np.exp([1, 2]))
+
+
+def test_a_change_before_the_operation_is_no_error():
+    x, other = leaf([1.0, 2.0]), leaf([1.0])
+    x.data -= 1
+    y = (x * x).sum()
+    other.data -= 1
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [0, 2])
+
+
+def test_a_new_array_in_place_of_the_old_is_no_error():
+    x = leaf([1.0, 2.0])
+    y = (x * x).sum()
+    x.data = x.data - 1
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [2, 4])  # of the values that were used
+
+
+def test_data_must_be_an_array():
+    x = leaf([1.0])
+    with pytest.raises(TypeError, match=r"Variable.data must be an array, not list"):
+        x.data = [1.0]
+
+
+# --- row-sparse gradients ---------------------------------------------------------------------------------------------
+
+
+def test_two_look_ups_stay_row_sparse_and_add_up():
+    table = leaf(np.ones((6, 2)), np.float32)
+    (tn.embedding([1, 1], table).sum() + (tn.embedding([[1], [4]], table) * 3.0).sum()).backward()
+    assert isinstance(table.grad, RowSparse)
+    assert table.grad.dtype == np.float32
+    assert table.grad.shape == (6, 2)
+    np.testing.assert_array_equal(np.asarray(table.grad)[:, 0], [0, 5, 0, 0, 3, 0])
+
+
+def test_coalesced_rows_are_distinct_and_sorted():
+    rows = RowSparse(np.array([4, 1, 4]), np.array([[1.0], [2.0], [3.0]]), (6, 1))
+    compact = rows.coalesce()
+    np.testing.assert_array_equal(compact.rows, [1, 4])
+    np.testing.assert_array_equal(compact.values, [[2], [4]])
+    np.testing.assert_array_equal(compact.to_dense(), rows.to_dense())
+
+
+@pytest.mark.parametrize("look_up_first", [True, False])
+def test_a_table_that_is_also_used_as_a_matrix_gets_one_dense_gradient(look_up_first):
+    table = leaf(np.arange(6.0).reshape(3, 2))
+    picked, whole = tn.embedding([2, 2], table).sum(), (table * table).sum()
+    (picked + whole if look_up_first else whole + picked).backward()
+    assert type(table.grad) is np.ndarray
+    np.testing.assert_array_equal(table.grad, 2 * table.data + [[0, 0], [0, 0], [2, 2]])
+
+
+@pytest.mark.parametrize("look_up_first", [True, False])
+def test_row_sparse_and_dense_gradients_accumulate(look_up_first):
+    table = leaf(np.ones((3, 2)))
+    parts = [lambda: tn.embedding([2, 2], table).sum().backward(), lambda: (table * 3.0).sum().backward()]
+    for part in parts if look_up_first else parts[::-1]:
+        part()
+    np.testing.assert_array_equal(table.grad[:, 0], [3, 3, 5])
+
+
+def test_row_sparse_gradients_accumulate():
+    table = leaf(np.ones((3, 2)))
+    for _ in range(2):
+        tn.embedding([2, 0, 2], table).sum().backward()
+    assert isinstance(table.grad, RowSparse)
+    np.testing.assert_array_equal(table.grad.to_dense()[:, 0], [2, 0, 4])
+
+
+def test_adding_a_row_sparse_gradient_does_not_write_to_the_dense_one():
+    dense = np.ones((3, 2))
+    total = dense + RowSparse(np.array([1]), np.ones((1, 2)), (3, 2))
+    np.testing.assert_array_equal(total[:, 0], [1, 2, 1])
+    np.testing.assert_array_equal(dense, 1)
+
+
+# --- modes ------------------------------------------------------------------------------------------------------------
+
+
+def test_no_grad_and_enable_grad_nest():
+    x = leaf([1.0])
+    recorded = [(x * 2.0).requires_grad]
+    with tn.no_grad():
+        recorded.append((x * 2.0).requires_grad)
+        with tn.enable_grad():
+            recorded.append((x * 2.0).requires_grad)
+        recorded.append((x * 2.0).requires_grad)
+    recorded.append((x * 2.0).requires_grad)
+    assert recorded == [True, False, True, False, True]
+
+
+def test_no_grad_ends_also_with_an_exception():
+    with pytest.raises(KeyError), tn.no_grad():
+        raise KeyError
+    assert (leaf([1.0]) * 2.0).requires_grad
+
+
+def test_no_grad_keeps_no_array_alive():
+    x = leaf([1.0])
+    with tn.no_grad():
+        hidden = tn.exp(x)
+        saved = weakref.ref(hidden.data)
+        y = hidden * 2.0
+    del hidden
+    assert saved() is None
+    assert y.is_leaf
+
+
+def test_each_thread_has_its_own_modes():
+    x = leaf([1.0])
+    recorded = []
+    with tn.no_grad(), tn.scope("here"):
+        thread = threading.Thread(target=lambda: recorded.append(x * 2.0))
+        thread.start()
+        thread.join()
+    assert recorded[0].requires_grad
+    assert "here" not in recorded[0].creator.describe()
+
+
+def test_two_threads_differentiate_two_graphs_at_once():
+    start, wrong = threading.Barrier(2), []
+
+    def work(factor):
+        start.wait()
+        for _ in range(100):
+            x = leaf([1.0, 2.0])
+            y = x
+            for _ in range(20):
+                y = tn.tanh(y) * factor + x
+            (gradient,) = tn.grad(y.sum(), x, retain_graph=True)
+            y.sum().backward()
+            wrong.append(not np.array_equal(gradient, x.grad) or not np.array_equal(gradient, expected[factor]))
+
+    def gradient_alone(factor):
+        x = leaf([1.0, 2.0])
+        y = x
+        for _ in range(20):
+            y = tn.tanh(y) * factor + x
+        return tn.grad(y.sum(), x)[0]
+
+    expected = {factor: gradient_alone(factor) for factor in (0.5, 2.0)}
+    threads = [threading.Thread(target=work, args=(factor,)) for factor in expected]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(wrong) == 200
+    assert not any(wrong)
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def test_shapes_that_do_not_fit_name_operation_layers_and_shapes():
+    a, b = leaf(np.ones((2, 3)), np.float32), np.ones((4, 5))
+    with (
+        tn.scope("encoder"),
+        tn.scope(3),
+        pytest.raises(ValueError, match=r"^matmul in encoder\.t=3\(float32 \(2, 3\), float64 \(4, 5\)\): "),
+    ):
+        a @ b
+
+
+def test_an_axis_that_is_not_there_names_the_operation():
+    with tn.scope("decoder"), pytest.raises(np.exceptions.AxisError) as caught:
+        leaf(np.ones((2, 3))).sum(axis=5)
+    assert caught.value.__notes__ == ["in sum in decoder(float64 (2, 3))"]
+
+
+def test_an_error_in_a_backward_carries_the_line_of_the_forward():
+    x = leaf([1.0])
+    with tn.scope("encoder"):
+        line = inspect.currentframe().f_lineno + 1
+        y = Explosive()(x)
+    with pytest.raises(ArithmeticError, match="boom") as caught:
+        y.backward()
+    assert caught.value.__notes__ == [f"in the backward of explosive in encoder ({__file__}:{line})"]
+
+
+def test_an_operation_of_the_library_knows_the_line_of_the_user():
+    x = leaf([1.0])
+    for f in (lambda: tn.tanh(x), lambda: x + 1.0, lambda: x.expand_dims(0), lambda: x.squeeze(), lambda: x.T):
+        assert f().creator.line() == f"{__file__}:{f.__code__.co_firstlineno}"
+
+
+class Returns(Function):
+    """A backward that returns what it is told to."""
+
+    def __init__(self, *gradients):
+        self.gradients = gradients
+
+    def forward(self, a, b):
+        return a + b
+
+    def backward(self, gy):
+        return self.gradients
+
+
+def test_a_backward_that_returns_too_few_gradients_is_named():
+    y = Returns(np.ones(2))(leaf([1.0, 2.0]), leaf([1.0, 2.0]))
+    with pytest.raises(RuntimeError, match=r"^returns \(.*test_engine.py:\d+\): .*returned 1 gradients for 2 inputs"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("shape", [(3,), (), (2, 3)])
+def test_a_backward_that_returns_a_gradient_of_the_wrong_shape_is_named(shape):
+    y = Returns(np.ones(2), np.ones(shape))(leaf([1.0, 2.0]), leaf([1.0, 2.0]))
+    with pytest.raises(RuntimeError, match=r"^returns .*gradient of shape \(.*\) for input 1, whose shape is \(2,\)"):
+        y.sum().backward()
+
+
+def test_a_function_without_backward_says_so():
+    class OneWay(Function):
+        def forward(self, x):
+            return x * 1.0
+
+    with pytest.raises(NotImplementedError, match="OneWay has no backward"):
+        OneWay()(leaf([1.0])).backward()
+
+
+# --- Variables --------------------------------------------------------------------------------------------------------
+
+
+def test_items_cannot_be_assigned():
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        leaf([1.0])[0] = 2.0
+
+
+def test_functions_of_numpy_refuse_a_variable():
+    with pytest.raises(TypeError):
+        np.tanh(leaf([1.0]))
+
+
+def test_numpy_gets_the_array_only_of_a_variable_without_gradient():
+    with pytest.raises(TypeError, match=r"would lose it silently; use x.data or x.detach\(\)"):
+        np.asarray(leaf([1.0]))
+    np.testing.assert_array_equal(np.asarray(Variable(np.ones(2))), [1, 1])
+
+
+def test_numbers_and_lists_become_float32_and_arrays_stay_what_they_are():
+    assert Variable([1.0, 2.0]).dtype == np.float32
+    assert Variable(1.0).dtype == np.float32
+    assert Variable(np.float64(1.0)).dtype == np.float64
+    assert Variable([1, 2]).dtype.kind == "i"
+    array = np.ones(2)
+    assert Variable(array).data is array
+
+
+@pytest.mark.parametrize("data", [[1, 2], np.array([True])], ids=["integers", "booleans"])
+def test_only_floats_can_require_a_gradient(data):
+    with pytest.raises(TypeError, match="gradients need a floating dtype"):
+        Variable(data, requires_grad=True)
+
+
+def test_a_variable_of_a_variable_is_refused():
+    with pytest.raises(TypeError, match=r"use x.detach\(\)"):
+        Variable(leaf([1.0]))
+
+
+def test_ragged_lists_and_objects_are_refused():
+    with pytest.raises(TypeError, match="regular nested list"):
+        Variable(object())
+
+
+def test_requires_grad_can_be_set_on_leaves_only():
+    x = Variable(np.ones(1))
+    x.requires_grad = True
+    y = x * 2.0
+    assert y.requires_grad
+    assert not y.is_leaf
+    with pytest.raises(RuntimeError, match="on leaves only"):
+        y.requires_grad = False
+    x.requires_grad = False
+    assert not (x * 2.0).requires_grad
+
+
+def test_detach_shares_the_array_and_stops_the_gradient():
+    x = leaf([1.0, 2.0])
+    h = x * 3.0
+    assert h.detach().data is h.data
+    (h * h.detach()).sum().backward()
+    np.testing.assert_array_equal(x.grad, 3 * h.data)
+
+
+@pytest.mark.parametrize("carry", [copy.deepcopy, copy.copy, lambda v: pickle.loads(pickle.dumps(v))],
+                         ids=["deepcopy", "copy", "pickle"])  # fmt: skip
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_copies_carry_the_data_and_not_the_graph(carry, shape):
+    x = Variable(np.full(shape, 2.0), requires_grad=True, name="x")
+    x.grad = np.ones(shape)
+    twin = carry(x)
+    assert (twin.name, twin.requires_grad, twin.grad, twin.dtype) == ("x", True, None, np.float64)
+    np.testing.assert_array_equal(twin.data, x.data, strict=True)
+    result = carry(tn.exp(x))
+    assert result.is_leaf
+    (twin * 3.0).sum().backward()
+    np.testing.assert_array_equal(x.grad, 1)
+
+
+def test_a_variable_is_a_key_whatever_its_values():
+    a, b = leaf([1.0]), leaf([1.0])
+    assert len({a, b, a}) == 2
+
+
+def test_repr_shows_values_dtype_and_origin():
+    x = leaf([1.0, 2.0], np.float32)
+    assert repr(x) == "Variable([1., 2.], requires_grad=True)"
+    assert repr(leaf([1.0]) + 1.0) == "Variable([2.], dtype=float64, creator=add)"

@@ -1,0 +1,194 @@
+"""The pictures: what is drawn, and that it is drawn without touching matplotlib's global state."""
+
+import doctest
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib", reason="pictures need matplotlib (the extra viz)")
+
+import matplotlib as mpl
+
+from tinygrad_nlp import plot
+
+QUESTION, ANSWER = "AUGUST 19, 2003", "2003-08-19"
+
+
+@pytest.mark.parametrize("name", ["attention", "boundary", "curves", "style"])
+def test_docstring_examples(name):
+    module = importlib.import_module(f"tinygrad_nlp.plot.{name}")
+    assert doctest.testmod(module, extraglobs={"np": np}).failed == 0
+
+
+def _texts(labels):
+    return [label.get_text() for label in labels]
+
+
+def test_pictures_leave_matplotlib_alone():
+    # To read the setting "backend" is to choose one, so it is left out.
+    code = """
+import io, sys, matplotlib, numpy as np
+settings = lambda: {name: matplotlib.rcParams[name] for name in matplotlib.rcParams if name != "backend"}
+before = settings()
+from tinygrad_nlp import plot
+plot.learning_curve({"loss": [(0, 1), (1, 0)]}).savefig(io.BytesIO())
+plot.attention_map(np.eye(2), "ab", "ab").savefig(io.BytesIO())
+assert "matplotlib.pyplot" not in sys.modules
+assert settings() == before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=Path(__file__).parents[1])
+
+
+# --- curves ------------------------------------------------------------------------------------------------
+
+
+def test_learning_curve_smooths_a_dense_series_only():
+    steps = [(step / 100, 1.0 + (-1) ** step) for step in range(400)]
+    figure = plot.learning_curve({"test accuracy": [(1, 0.5), (2, 0.9)], "loss": steps}, title="run")
+    loss, accuracy = figure.axes
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy")
+    assert accuracy.get_xlabel() == "epoch"
+    faint, smooth = loss.lines
+    assert np.array_equal(faint.get_ydata(), [value for _, value in steps])
+    np.testing.assert_allclose(
+        smooth.get_ydata(), 1, atol=0.34
+    )  # of the 3 to 7 points of a mean, one too many is 0 or 2
+    (line,) = accuracy.lines
+    assert np.array_equal(line.get_xydata(), [(1, 0.5), (2, 0.9)])
+
+
+def test_learning_curve_groups_by_quantity():
+    history = {"train_loss": [(0, 2)], "valid/loss": [(0, 3)], "perplexity": [(0, 20)], "unused loss": []}
+    figure = plot.learning_curve(history, x_label="step")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "perplexity"]
+    assert _texts(figure.axes[0].get_legend().get_texts()) == ["train loss", "valid loss"]
+    assert figure.axes[1].get_xlabel() == "step"
+
+
+def test_learning_curve_draws_around_nan(tmp_path):
+    points = [(i, float("nan") if i == 150 else 1.0) for i in range(200)]
+    figure = plot.learning_curve({"loss": points})
+    assert np.flatnonzero(np.isnan(figure.axes[0].lines[1].get_ydata())).tolist() == [148, 149, 150, 151, 152]
+    plot.save(figure, tmp_path / "curve.png")
+    for empty in ({}, {"loss": []}):
+        with pytest.raises(ValueError, match="no points"):
+            plot.learning_curve(empty)
+
+
+# --- attention ---------------------------------------------------------------------------------------------
+
+
+def test_attention_map_has_input_along_x_and_output_along_y():
+    weights = np.random.default_rng(0).dirichlet(np.ones(len(QUESTION)), size=len(ANSWER))
+    figure = plot.attention_map(weights, QUESTION, ANSWER, title=QUESTION)
+    axes = figure.axes[0]
+    assert _texts(axes.get_xticklabels()) == list("AUGUST␣19,␣2003")
+    assert _texts(axes.get_yticklabels()) == list(ANSWER)
+    assert axes.get_title() == QUESTION
+    assert np.array_equal(axes.images[0].get_array(), weights)
+    assert axes.images[0].get_clim() == (0, 1)
+    bottom, top = axes.get_ylim()
+    assert bottom > top  # the first output symbol is at the top
+
+
+def test_attention_labels_are_not_formulas(tmp_path):
+    figure = plot.attention_map(np.eye(2), ["$x", "y$"], ["$a$", "_"])
+    plot.save(figure, tmp_path / "map.png")
+    figure.draw_without_rendering()
+    assert _texts(figure.axes[0].get_xticklabels()) == [r"\$x", r"y\$"]
+
+
+def test_attention_maps_fit_a_page():
+    dates = plot.attention_maps([np.ones((10, 29)) / 29] * 5, ["x" * 29] * 5, [ANSWER] * 5, ["title"] * 5)
+    heads = plot.attention_maps([np.eye(8)] * 7, ["abcdefgh"] * 7, ["abcdefgh"] * 7)
+    assert dates.axes[0].get_gridspec().get_geometry() == (5, 1)
+    assert heads.axes[0].get_gridspec().get_geometry() == (3, 3)
+    assert len(heads.axes) == 7 + 1
+    for figure in (dates, heads):
+        width, height = figure.get_size_inches()
+        assert width <= 8.27  # A4
+        assert height <= 11.69
+
+
+def test_attention_refuses():
+    with pytest.raises(ValueError, match=r"\(output symbols, input symbols\) = \(2, 3\), got \(3, 2\)"):
+        plot.attention_map(np.ones((3, 2)), "abc", "ab")
+    with pytest.raises(ValueError, match="got 2, 1, 1 and 2 of them"):
+        plot.attention_maps([np.eye(2)] * 2, ["ab"], ["ab"])
+    with pytest.raises(ValueError, match="no maps"):
+        plot.attention_maps([], [], [])
+
+
+# --- boundary ----------------------------------------------------------------------------------------------
+
+X = np.array([[0, 0], [2, 0], [0, 1]], dtype=np.float32)
+T = np.array([0, 1, 2])
+
+
+def test_decision_boundary_paints_the_class_of_each_point():
+    asked = []
+
+    def predict(points):
+        asked.append(points)
+        return (points[:, 0] > 1).astype(np.int64)
+
+    axes = plot.decision_boundary(predict, X, T, title="halves").axes[0]
+    (points,) = asked
+    assert points.dtype == np.float32
+    np.testing.assert_allclose(points.min(axis=0), [-0.2, -0.1], rtol=1e-6)
+    np.testing.assert_allclose(points.max(axis=0), [2.2, 1.1], rtol=1e-6)
+    picture = axes.images[0].get_array()
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 2
+    assert (picture[:, 0] == picture[0, 0]).all()
+    assert (picture[:, -1] != picture[0, 0]).any()
+    assert [tuple(marks.get_offsets()[0]) for marks in axes.collections] == [tuple(point) for point in X]
+
+
+def test_decision_boundary_takes_scores():
+    as_ids = plot.decision_boundary(lambda p: (p[:, 1] > p[:, 0]).astype(np.int64), X, T)
+    as_scores = plot.decision_boundary(lambda p: p, X, T)
+    assert np.array_equal(as_ids.axes[0].images[0].get_array(), as_scores.axes[0].images[0].get_array())
+
+
+def test_decision_boundary_refuses():
+    def zeros(points):
+        return np.zeros(len(points), dtype=np.int64)
+
+    with pytest.raises(ValueError, match=r"got \(3, 2\) and \(2,\)"):
+        plot.decision_boundary(zeros, X, T[:2])
+    with pytest.raises(ValueError, match=r"got \(3, 3\)"):
+        plot.decision_boundary(zeros, np.ones((3, 3)), T)
+    with pytest.raises(ValueError, match=r"for 160000 points, got \(3,\)"):
+        plot.decision_boundary(lambda points: T, X, T)
+    with pytest.raises(TypeError, match="predict's answer is float64"):
+        plot.decision_boundary(lambda points: np.zeros(len(points)), X, T)
+
+
+# --- style and files ---------------------------------------------------------------------------------------
+
+
+def test_labels_use_installed_fonts_only():
+    with plot.style():
+        families = mpl.rcParams["font.family"]
+    assert set(families) <= set(mpl.font_manager.get_font_names())
+    assert mpl.rcParams["font.family"] != families
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
+def test_save_writes_by_suffix(tmp_path, suffix, magic):
+    figure = plot.attention_map(np.eye(2), "ab", "ab")
+    path = plot.save(figure, tmp_path / "new" / f"map{suffix}")
+    assert path.read_bytes().startswith(magic)
+
+
+def test_save_refuses(tmp_path):
+    figure = plot.learning_curve({"loss": [(0, 1)]})
+    with pytest.raises(ValueError, match=r"\.png, \.svg or \.pdf"):
+        plot.save(figure, tmp_path / "curve.gif")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="cannot be written"):
+        plot.save(figure, tmp_path / "file" / "curve.png")

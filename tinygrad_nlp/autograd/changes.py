@@ -1,0 +1,48 @@
+"""Finds saved arrays that were changed in place between forward and backward.
+
+NumPy arrays have no version counter. So every change that goes through this library (`x.data -= ...`, an optimizer's
+step) is stamped with the time on a clock that also gives operations their order: an array whose last change is later
+than the operation that saved it no longer holds what the gradient needs. Stamps belong to the owner of the memory, so
+that views and detached Variables share them. What the library cannot see is a write to the array behind its back
+(`x.data[0] = 1`), as in every framework that shares memory with NumPy.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Iterable
+
+from ..backend import Array
+
+tick = itertools.count(1).__next__  # the clock
+
+_stamps: dict[int, tuple[int, weakref.ref]] = {}
+_latest = 0
+
+
+def mark_changed(array: Array) -> None:
+    """Note that the memory of `array` has just been changed in place."""
+    global _latest
+    owner = _owner(array)
+    key = id(owner)
+    _latest = tick()
+    _stamps[key] = (_latest, weakref.ref(owner, lambda _: _stamps.pop(key, None)))
+
+
+def latest() -> int:
+    """When anything was last changed: a graph younger than this needs no closer look."""
+    return _latest
+
+
+def changed_since(time: int, arrays: Iterable[object]) -> bool:
+    """Whether the memory of one of `arrays` was changed after `time`. Things that are no arrays never are."""
+    return any(
+        _stamps.get(id(_owner(array)), (0,))[0] > time for array in arrays if hasattr(array, "__array_function__")
+    )
+
+
+def _owner(array: Array) -> Array:
+    while type(array.base) is type(array):
+        array = array.base
+    return array

@@ -1,0 +1,83 @@
+"""What a thread is doing: whether it records a graph, and inside which layers and time step it is.
+
+Each thread has its own modes: two threads can train two models, and one can evaluate while another trains.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import CodeType
+from typing import NamedTuple
+
+
+class Scope(NamedTuple):
+    """One layer (or time step) that is running, and the line that called it; `outer` is the one around it."""
+
+    outer: Scope | None
+    name: str | int
+    code: CodeType
+    instruction: int
+
+    def path(self) -> tuple[str | int, ...]:
+        """The names from the outermost scope to this one; time steps are integers."""
+        names: list[str | int] = []
+        scope: Scope | None = self
+        while scope is not None:
+            names.append(scope.name)
+            scope = scope.outer
+        return tuple(reversed(names))
+
+
+class _Modes(threading.local):
+    recording: bool = True
+    scope: Scope | None = None
+
+
+modes = _Modes()
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Record no graph inside: results carry no gradient and keep no arrays alive.
+
+    Example:
+        >>> import tinygrad_nlp as tn
+        >>> w = tn.Variable([1.0], requires_grad=True)
+        >>> with tn.no_grad():
+        ...     (w * 2).requires_grad
+        False
+    """
+    yield from _recording(False)
+
+
+@contextmanager
+def enable_grad() -> Iterator[None]:
+    """Record a graph inside, also within `no_grad()`."""
+    yield from _recording(True)
+
+
+def _recording(value: bool) -> Iterator[None]:
+    outer = modes.recording
+    modes.recording = value
+    try:
+        yield
+    finally:
+        modes.recording = outer
+
+
+@contextmanager
+def scope(name: str | int) -> Iterator[None]:
+    """Give the operations inside a name, or (an integer) a time step, for drawings and error messages.
+
+    Modules do this for themselves; a loop over time can do it for its steps, so that a drawing collapses them.
+    """
+    frame = sys._getframe(2)  # 0 is this generator, 1 contextlib, 2 the `with` statement
+    outer = modes.scope
+    modes.scope = Scope(outer, name, frame.f_code, frame.f_lasti)
+    try:
+        yield
+    finally:
+        modes.scope = outer

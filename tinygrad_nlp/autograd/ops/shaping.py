@@ -1,0 +1,190 @@
+"""Operations that move elements and compute nothing: shapes, axes, joining and taking apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from ...backend import Array
+from ..engine import Gradient
+from ..function import Function
+
+
+class Reshape(Function):
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.to = shape
+
+    def forward(self, x: Array) -> Array:
+        self.shape_in = x.shape
+        return x.reshape(self.to)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return gy.reshape(self.shape_in)
+
+
+def reshape(x: Any, *shape: Any) -> Any:
+    """X with another shape; one size may be -1. A view where NumPy makes one."""
+    return Reshape(tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)(x)
+
+
+class Transpose(Function):
+    def __init__(self, axes: tuple[int, ...] | None) -> None:
+        self.axes = axes
+
+    def forward(self, x: Array) -> Array:
+        return x.transpose(self.axes)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        if self.axes is None:
+            return gy.transpose()
+        return gy.transpose(tuple(np.argsort([axis % gy.ndim for axis in self.axes]).tolist()))
+
+
+def transpose(x: Any, *axes: Any) -> Any:
+    """X with its axes in the order `axes` (reversed by default). A view."""
+    if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
+        (axes,) = axes
+    return Transpose(tuple(axes) if axes else None)(x)
+
+
+class Swapaxes(Function):
+    def __init__(self, a: int, b: int) -> None:
+        self.axes = a, b
+
+    def forward(self, x: Array) -> Array:
+        return x.swapaxes(*self.axes)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return gy.swapaxes(*self.axes)
+
+
+def swapaxes(x: Any, a: int, b: int) -> Any:
+    """X with two axes exchanged. A view."""
+    return Swapaxes(a, b)(x)
+
+
+def expand_dims(x: Any, axis: int) -> Any:
+    """X with a new axis of size 1 at `axis`."""
+    axis = normalize_axis_index(axis, x.ndim + 1)
+    return Reshape((*x.shape[:axis], 1, *x.shape[axis:]))(x)
+
+
+def squeeze(x: Any, axis: int | None = None) -> Any:
+    """X without its axes of size 1, or without that one."""
+    if axis is None:
+        return Reshape(tuple(size for size in x.shape if size != 1))(x)
+    if x.shape[axis] != 1:
+        raise ValueError(f"squeeze: axis {axis} of shape {x.shape} has not the size 1")
+    axis = axis % x.ndim
+    return Reshape(x.shape[:axis] + x.shape[axis + 1 :])(x)
+
+
+class BroadcastTo(Function):
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.to = shape
+
+    def forward(self, x: Array) -> Array:
+        return np.broadcast_to(x, self.to)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return gy  # the engine sums it up
+
+
+def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
+    """X repeated to `shape` by NumPy's rules, without a copy: the array cannot be written to."""
+    return BroadcastTo(shape)(x)
+
+
+class Flip(Function):
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, x: Array) -> Array:
+        return np.flip(x, self.axis)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return flip(gy, self.axis)
+
+
+def flip(x: Any, axis: int) -> Any:
+    """X backwards along `axis`. A view."""
+    return Flip(axis)(x)
+
+
+class Concatenate(Function):
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, *xs: Array) -> Array:
+        self.ends = np.cumsum([x.shape[self.axis] for x in xs])[:-1].tolist()
+        return np.concatenate(xs, self.axis)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return split(gy, self.ends, self.axis)
+
+
+def concatenate(xs: Sequence[Any], axis: int = 0) -> Any:
+    """Join along an axis that is there."""
+    return Concatenate(axis)(*xs)
+
+
+class Split(Function):
+    def __init__(self, ends: Sequence[int], axis: int) -> None:
+        self.ends, self.axis = ends, axis
+
+    def forward(self, x: Array) -> tuple[Array, ...]:
+        return tuple(np.split(x, self.ends, self.axis))
+
+    def backward(self, *gys: Gradient) -> Gradient:
+        return concatenate(gys, self.axis)
+
+
+def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:
+    """Cut along an axis into `sections` equal parts, or at the indices `sections`. Views.
+
+    Better than slices one by one: its backward joins the gradients once, where each slice would fill a whole array.
+    """
+    if isinstance(sections, int):
+        size = x.shape[axis]
+        if size % sections:
+            raise ValueError(f"split: {size} elements do not make {sections} equal parts")
+        sections = [size // sections * i for i in range(1, sections)]
+    return Split(sections, axis)(x)
+
+
+class Stack(Function):
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, *xs: Array) -> Array:
+        return np.stack(xs, self.axis)
+
+    def backward(self, *gys: Gradient) -> Gradient:
+        return unstack(gys[0], self.axis)
+
+
+def stack(xs: Sequence[Any], axis: int = 0) -> Any:
+    """Join arrays of one shape along a new axis."""
+    return Stack(axis)(*xs)
+
+
+class Unstack(Function):
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, x: Array) -> tuple[Array, ...]:
+        return tuple(np.moveaxis(x, self.axis, 0))
+
+    def backward(self, *gys: Gradient) -> Gradient:
+        return stack(gys, self.axis)
+
+
+def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
+    """The slices along an axis, without it: the way to go through time steps.
+
+    `x[:, t]` for every t would make backward O(T²), as the gradient of each slice is a whole array of zeros.
+    """
+    return Unstack(axis)(x) if x.shape[axis] else ()

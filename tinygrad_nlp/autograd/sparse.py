@@ -1,0 +1,70 @@
+"""The gradient of a table of which only some rows were looked up: those rows, and nothing of the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array, asnumpy, get_array_module, sum_duplicates
+
+
+class RowSparse:
+    """A (V, …) array that is zero outside some rows.
+
+    An embedding of 10,000 words × 650 is 26 MB; a batch of 700 words touches 2 MB of it. Engine and optimizers handle
+    this class wherever they handle an array.
+
+    Args:
+        rows: ids of the rows (K,), in any order, with repeats: their values add up.
+        values: (K, …), one row of the array for each id.
+        shape: (V, …), the shape of the whole.
+    """
+
+    __array_ufunc__ = None
+    __slots__ = ("rows", "shape", "values")
+
+    def __init__(self, rows: Array, values: Array, shape: tuple[int, ...]) -> None:
+        self.rows, self.values, self.shape = rows, values, shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the values."""
+        return self.values.dtype
+
+    def astype(self, dtype: Any) -> RowSparse:
+        """The same rows with values of another dtype."""
+        return RowSparse(self.rows, self.values.astype(dtype), self.shape)
+
+    def coalesce(self) -> RowSparse:
+        """The same array with every row named once, in increasing order."""
+        return RowSparse(*sum_duplicates(self.rows, self.values), self.shape)
+
+    def copy(self) -> RowSparse:
+        """An array of its own memory."""
+        return RowSparse(self.rows.copy(), self.values.copy(), self.shape)
+
+    def to_dense(self) -> Array:
+        """The whole array, zeros included."""
+        dense = get_array_module(self.values).zeros(self.shape, self.dtype)
+        compact = self.coalesce()
+        dense[compact.rows] = compact.values
+        return dense
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(asnumpy(self.to_dense()), dtype)
+
+    def __add__(self, other: RowSparse | Array) -> RowSparse | Array:
+        if isinstance(other, RowSparse):
+            xp = get_array_module(self.values)
+            rows = xp.concatenate((self.rows, other.rows))
+            return RowSparse(rows, xp.concatenate((self.values, other.values)), self.shape)
+        compact = self.coalesce()
+        dense = other.astype(np.result_type(self.dtype, other.dtype))  # always a copy
+        dense[compact.rows] += compact.values
+        return dense
+
+    __radd__ = __add__
+
+    def __repr__(self) -> str:
+        return f"RowSparse({len(self.rows)} rows of {self.shape}, {self.dtype})"

@@ -1,0 +1,238 @@
+"""Variable: an array with a place in a computation graph."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array, asnumpy, device_of, get_array_module, is_array, to_device
+from . import changes
+from .engine import Gradient, Leaf, Node, backpropagate
+
+
+class Variable:
+    """An array that remembers how it was computed, so that it can be differentiated.
+
+    Operators and methods are those of NumPy (and of PyTorch where NumPy has none); they make new Variables. Assignment
+    to elements is refused: use `where`, `stack`, `concatenate`.
+
+    Args:
+        data: an array of NumPy or CuPy, which is shared and not copied; or a number or a nested list, which becomes
+            float32 where it holds floats.
+        requires_grad: whether `backward` shall leave a gradient in `grad`. Floating dtypes only.
+        name: for drawings and messages.
+
+    Attributes:
+        data: the array. Assigning to it, and `x.data -= ...`, is noticed by graphs that saved the array.
+        grad: None, or what `backward` left: an array of the shape and dtype of `data` which is this Variable's own, a
+            `RowSparse` for a table of which rows were looked up, a Variable after `backward(create_graph=True)`.
+        node: the graph behind: a Function, None for a constant.
+
+    Example:
+        >>> import numpy as np, tinygrad_nlp as tn
+        >>> x = tn.Variable(np.ones((2, 3), np.float32), requires_grad=True)
+        >>> (x * x).sum().backward()
+        >>> x.grad
+        array([[2., 2., 2.],
+               [2., 2., 2.]], dtype=float32)
+    """
+
+    __slots__ = ("__weakref__", "_data", "grad", "name", "node")
+    __array_ufunc__ = None  # array + variable comes to our __radd__; np.tanh(variable) raises instead of guessing
+
+    _data: Array
+    grad: Gradient
+    name: str | None
+    node: Node
+
+    def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None) -> None:
+        if isinstance(data, Variable):
+            raise TypeError("Variable: data is a Variable already; use x.detach() for one without its graph")
+        if not is_array(data):
+            typed = isinstance(data, np.generic)
+            data = np.asarray(data)
+            if data.dtype == np.float64 and not typed:
+                data = data.astype(np.float32)
+            if data.dtype == object:
+                raise TypeError("Variable: data must be an array, a number or a regular nested list of numbers")
+        self._data = data
+        self.grad = None
+        self.name = name
+        self.node = None
+        if requires_grad:
+            self.requires_grad = True
+
+    @classmethod
+    def _of_node(cls, data: Array, node: Node) -> Variable:
+        """What a Function saved, as a Variable at its old place in the graph."""
+        variable = cls(data)
+        variable.node = node
+        return variable
+
+    # --- the array ----------------------------------------------------------------------------------------------------
+
+    def _set_data(self, data: Array) -> None:
+        if not is_array(data):
+            raise TypeError(f"Variable.data must be an array, not {type(data).__name__}")
+        if data is self._data:
+            changes.mark_changed(data)  # x.data -= ... ends here, with the array changed in place
+        elif isinstance(self.node, Leaf):
+            self._data = data
+            self.node = Leaf(self)
+        else:
+            self._data = data
+
+    data = property(attrgetter("_data"), _set_data)
+    shape = property(attrgetter("_data.shape"), doc="Of the array.")
+    dtype = property(attrgetter("_data.dtype"), doc="Of the array.")
+    ndim = property(attrgetter("_data.ndim"), doc="Of the array.")
+    size = property(attrgetter("_data.size"), doc="Of the array.")
+
+    @property
+    def device(self) -> str:
+        """Where the array lies: "cpu", "cuda:0", …"""
+        return device_of(self._data)
+
+    def to(self, device: str) -> Variable:
+        """A leaf of the same values on another device, "cpu" or "cuda"."""
+        return Variable(to_device(self._data, device), self.requires_grad, self.name)
+
+    def numpy(self) -> np.ndarray:
+        """The array, on the CPU, without the graph."""
+        return asnumpy(self._data)
+
+    def item(self) -> Any:
+        """The only element, as a Python number."""
+        return self._data.item()
+
+    # --- the graph ----------------------------------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient flows to this Variable. Can be set where it is a leaf."""
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if not (self.node is None or isinstance(self.node, Leaf)):
+            raise RuntimeError("requires_grad can be set on leaves only; x.detach() gives one without its graph")
+        if value and self._data.dtype.kind not in "fc":
+            raise TypeError(f"requires_grad: gradients need a floating dtype, not {self._data.dtype}")
+        if value is not self.requires_grad:
+            self.node = Leaf(self) if value else None
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no operation made this Variable (or none that was recorded)."""
+        return self.node is None or isinstance(self.node, Leaf)
+
+    @property
+    def creator(self) -> Any:
+        """The Function that made this Variable; None for a leaf."""
+        return None if self.is_leaf else getattr(self.node, "function", self.node)
+
+    def detach(self) -> Variable:
+        """A Variable of the same array (shared) without the graph behind it: gradients stop here."""
+        return Variable(self._data, name=self.name)
+
+    def backward(
+        self, gradient: Array | Variable | None = None, *, retain_graph: bool = False, create_graph: bool = False
+    ) -> None:
+        """Add the gradient of this Variable to the `grad` of every leaf that it depends on.
+
+        Args:
+            gradient: of what is differentiated with respect to this Variable, of its shape; 1 by default, for a
+                Variable of one element.
+            retain_graph: keep the graph, so that backward can run again; otherwise it is freed on the way.
+            create_graph: leave Variables in `grad` that can be differentiated again; the graph is kept.
+
+        Raises:
+            RuntimeError: no gradient was given and there is more than one element; the graph was freed before; or a
+                saved array was changed in place.
+            ValueError: `gradient` is not of the shape of this Variable.
+        """
+        if self.node is None:
+            raise RuntimeError(
+                "backward: this Variable has no graph; no input required a gradient, or it was made under no_grad()"
+            )
+        gradients = backpropagate(
+            [(self.node, self._seed(gradient, create_graph))], retain_graph=retain_graph, create_graph=create_graph
+        )
+        for leaf, g in gradients.items():
+            variable = leaf.variable()
+            if variable is None:
+                continue
+            if create_graph and not isinstance(g, Variable):
+                g = Variable(g)
+            if variable.grad is None:
+                variable.grad = g
+            elif is_array(variable.grad) and is_array(g):
+                variable.grad += g
+            else:
+                variable.grad = variable.grad + g
+
+    def _seed(self, gradient: Array | Variable | None, create_graph: bool) -> Gradient:
+        """The gradient that a walk starts with, checked: a Variable where the walk shall be recorded, else an array."""
+        if gradient is None:
+            if self.size != 1:
+                raise RuntimeError(
+                    f"backward from a Variable of shape {self.shape}: only one element can be differentiated; "
+                    "call .sum() or .mean() first, or pass the gradient, an array of that shape"
+                )
+            gradient = get_array_module(self._data).ones(self.shape, self.dtype)
+        elif not isinstance(gradient, Variable) and not is_array(gradient):
+            gradient = get_array_module(self._data).asarray(gradient, self.dtype)
+        if gradient.shape != self.shape:
+            raise ValueError(f"backward: the gradient has shape {gradient.shape}, the Variable {self.shape}")
+        seed: Gradient = gradient
+        if seed.dtype != self.dtype:
+            seed = seed.astype(self.dtype)
+        if create_graph:
+            return seed if isinstance(seed, Variable) else Variable(seed)
+        return seed.data if isinstance(seed, Variable) else seed
+
+    # --- what NumPy and Python ask for --------------------------------------------------------------------------------
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self.requires_grad:
+            raise TypeError(
+                "np.asarray of a Variable that requires a gradient would lose it silently; use x.data or x.detach()"
+            )
+        return np.array(self.numpy(), dtype, copy=copy)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(
+            "a Variable does not support item assignment, as the graph would not know of it; "
+            "use tn.where, tn.stack or tn.concatenate, or change x.data of a leaf"
+        )
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def __float__(self) -> float:
+        return float(self._data)
+
+    def __int__(self) -> int:
+        return int(self._data)
+
+    def __repr__(self) -> str:
+        body = np.array2string(self.numpy(), separator=", ", prefix="Variable(")
+        extra = "" if self.dtype == np.float32 else f", dtype={self.dtype}"
+        if self.creator is not None:
+            extra += f", creator={self.creator.name}"
+        elif self.requires_grad:
+            extra += ", requires_grad=True"
+        return f"Variable({body}{extra})"
+
+    # Copies and pickles carry data, not the graph: a graph cannot be copied without all that it leads to.
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self._data, self.requires_grad, self.name
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        data, requires_grad, name = state
+        Variable.__init__(self, data, requires_grad, name)

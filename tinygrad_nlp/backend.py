@@ -1,0 +1,190 @@
+"""NumPy or CuPy: which module an array belongs to, devices, random streams, scatter, threads over the batch.
+
+The only file that imports cupy, and only when an array or a user asks for a GPU. Most of the library needs none of it:
+NumPy's functions dispatch on their arguments, so `np.exp(x)` of a CuPy array is computed by CuPy.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, TypeVar
+
+import numpy as np
+import threadpoolctl
+
+Array = Any  # numpy.ndarray or cupy.ndarray: neither is a subclass of the other
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+# --- arrays and devices -----------------------------------------------------------------------------------------------
+
+
+def is_array(x: object) -> bool:
+    """Whether `x` is an array of NumPy or of CuPy (and not a list, a number or a Variable)."""
+    return isinstance(x, np.ndarray) or device_of(x) != "cpu"
+
+
+def get_array_module(x: object) -> ModuleType:
+    """The module that made `x`: cupy for a CuPy array, numpy for everything else."""
+    return np if device_of(x) == "cpu" else _cupy()
+
+
+def device_of(x: object) -> str:
+    """Where `x` lies: "cpu", or "cuda:0" and so on for a CuPy array."""
+    cupy = sys.modules.get("cupy")  # an array of CuPy can only exist once CuPy is loaded
+    if cupy is None or not isinstance(x, cupy.ndarray):
+        return "cpu"
+    return f"cuda:{x.device.id}"
+
+
+def to_device(x: Array, device: str) -> Array:
+    """`x` on `device` ("cpu", "cuda" or "cuda:1"); the same array where it already lies there.
+
+    Raises:
+        RuntimeError: there is no such device, or no CuPy.
+    """
+    if device == "cpu":
+        return asnumpy(x)
+    kind, colon, number = device.partition(":")
+    if kind != "cuda" or (colon and not number.isdigit()):
+        raise ValueError(f'device must be "cpu", "cuda" or "cuda:<number>", not {device!r}')
+    if not cuda_is_available():
+        raise RuntimeError(
+            f"{device}: no GPU can be used here; `python -m tinygrad_nlp doctor` says why (CuPy comes with "
+            '`pip install "tinygrad_nlp[cuda12]"`)'
+        )
+    cupy = _cupy()
+    with cupy.cuda.Device(int(number or 0)):
+        return cupy.asarray(x)
+
+
+def asnumpy(x: Array) -> np.ndarray:
+    """`x` as a NumPy array; without a copy where it is one."""
+    return x if isinstance(x, np.ndarray) or device_of(x) == "cpu" else _cupy().asnumpy(x)
+
+
+def cuda_is_available() -> bool:
+    """Whether CuPy is installed and finds a GPU."""
+    return importlib.util.find_spec("cupy") is not None and bool(_cupy().cuda.is_available())
+
+
+def _cupy() -> ModuleType:
+    import cupy
+
+    return cupy
+
+
+# --- random streams ---------------------------------------------------------------------------------------------------
+
+_generator = np.random.default_rng()
+
+
+def manual_seed(seed: int) -> None:
+    """Restart the stream that initialisers and dropout draw from, so that a run can be repeated."""
+    _generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+
+
+def generator() -> np.random.Generator:
+    """The stream that initialisers and dropout draw from. Its `bit_generator.state` goes into checkpoints.
+
+    Draws are made on the CPU also for a model on a GPU, so that both see the same numbers.
+    """
+    return _generator
+
+
+# --- scatter ----------------------------------------------------------------------------------------------------------
+
+
+def sum_duplicates(rows: Array, values: Array) -> tuple[Array, Array]:
+    """Add up the values of equal rows: the gradient of a look-up, without a loop.
+
+    Sorting and `np.add.reduceat` is 3 times faster than `np.add.at` at 700 × 100 float32, and needs no table of zeros.
+
+    Args:
+        rows: ids (K,), in any order, with repeats.
+        values: (K, D), the value that belongs to each id.
+
+    Returns:
+        The distinct ids in increasing order (U,) and the sums (U, D), of the dtype of `values`.
+    """
+    xp = get_array_module(values)
+    if len(rows) == 0:
+        return rows, values
+    order = xp.argsort(rows, kind="stable")
+    rows = rows[order]
+    first = xp.flatnonzero(xp.concatenate((xp.ones(1, bool), rows[1:] != rows[:-1])))
+    if len(first) == len(rows):
+        return rows, values[order]
+    if xp is np:
+        return rows[first], np.add.reduceat(values[order], first, axis=0)
+    sums = xp.zeros((len(first), *values.shape[1:]), values.dtype)
+    xp.add.at(sums, xp.searchsorted(rows[first], rows), values[order])  # CuPy has no reduceat
+    return rows[first], sums
+
+
+# --- threads over the batch -------------------------------------------------------------------------------------------
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def slices(size: int, parts: int) -> list[slice]:
+    """Cut `range(size)` into `parts` slices of nearly equal length."""
+    edges = [size * i // parts for i in range(parts + 1)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+
+def side_by_side(function: Callable[[A], T], arguments: Sequence[A]) -> list[T]:
+    """Call `function` with each argument at once, in one thread and with one BLAS thread each.
+
+    NumPy's element-by-element loops use one core and let go of the interpreter lock while they run, so that two halves
+    of a batch pass through a time loop side by side where two BLAS threads would wait for each other's small products.
+    One argument alone is computed in this thread, with as many BLAS threads as there are.
+
+    Args:
+        function: called once for each argument. What it writes to must belong to that argument only.
+        arguments: as many as there are `cores()`, or fewer.
+    """
+    if len(arguments) == 1:
+        return [function(arguments[0])]
+    with _single_threaded_blas():
+        others = [_pool().submit(function, argument) for argument in arguments[1:]]
+        try:
+            first = function(arguments[0])
+        finally:
+            wait(others)  # also after an error: once this raises, nobody writes to shared arrays any more
+        return [first, *(other.result() for other in others)]
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=cores(), thread_name_prefix="tinygrad_nlp")
+
+
+@functools.cache
+def _blas() -> Sequence[Any]:
+    """The BLAS libraries in this process. Looking them up takes milliseconds, so it is done once."""
+    return threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+@contextmanager
+def _single_threaded_blas() -> Iterator[None]:
+    before = [library.get_num_threads() for library in _blas()]
+    for library in _blas():
+        library.set_num_threads(1)
+    try:
+        yield
+    finally:
+        for library, threads in zip(_blas(), before, strict=True):
+            library.set_num_threads(threads)

@@ -1,0 +1,245 @@
+"""The date task of sequence-to-sequence models: from ``"AUGUST 19, 2003"`` to ``"2003-08-19"``.
+
+The task and its file are those of *Deep Learning from Scratch 2*, ch. 8, ``dataset/date.txt``: 50,000
+rows, each a question of 29 characters (padded with spaces), then ``_``, then the answer. Where the file is
+not at hand, rows of the same kind are made here.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tinygrad_nlp.data.files import fetch, find
+
+# The longest question is "WEDNESDAY, SEPTEMBER 10, 1997".
+QUESTION_LENGTH = 29
+START = "_"
+
+_ROW = re.compile(rf"([^{START}]{{1,{QUESTION_LENGTH}}}){START}(\d{{4}}-\d{{2}}-\d{{2}})")
+
+# Written out, since strftime and the calendar module follow the user's locale.
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+# A case is drawn evenly from these four: Title half of the time, lower and UPPER a quarter each.
+_CASES = (str, str, str.lower, str.upper)
+
+
+class CharVocab:
+    """A mapping between characters and the ids 0, 1, 2, ... in the order of first appearance.
+
+    ``CharVocab([vocab.characters])`` makes the same vocabulary again.
+
+    Example:
+        >>> vocab = CharVocab(["abba", "cab"])
+        >>> len(vocab), vocab.encode("cab"), vocab.decode([2, 0, 1])
+        (3, array([2, 0, 1]), 'cab')
+
+    Args:
+        texts: The texts whose characters are to be known.
+
+    Attributes:
+        characters: The characters; the one at position i has the id i.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.characters = "".join(dict.fromkeys(character for text in texts for character in text))
+        self._ids = {character: i for i, character in enumerate(self.characters)}
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+    def encode(self, text: str) -> np.ndarray:
+        """The ids of a text's characters.
+
+        Args:
+            text: A text of T characters.
+
+        Returns:
+            Ids (T,), int64.
+
+        Raises:
+            ValueError: A character is unknown.
+        """
+        try:
+            return np.array([self._ids[character] for character in text], dtype=np.int64)
+        except KeyError as error:
+            unknown = error.args[0]
+            raise ValueError(
+                f"the character {unknown!r} at position {text.index(unknown)} is not in the vocabulary; "
+                f"its {len(self)} characters are {''.join(sorted(self.characters))!r}"
+            ) from None
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of a sequence of ids.
+
+        Args:
+            ids: Ids (T,), each from 0 to ``len(self) - 1``.
+
+        Returns:
+            The text of T characters.
+
+        Raises:
+            ValueError: An id is out of range.
+        """
+        ids = [int(i) for i in ids]
+        for i in ids:
+            if not 0 <= i < len(self):
+                raise ValueError(f"the id {i} is not in the vocabulary, whose ids are 0 to {len(self) - 1}")
+        return "".join(self.characters[i] for i in ids)
+
+
+@dataclass(frozen=True)
+class DateData:
+    """The date task as arrays of character ids.
+
+    Attributes:
+        vocab: The characters.
+        train: Questions x (N, 29) and answers t (N, 11), int64. A question is padded with spaces at its end;
+            an answer is ``_YYYY-MM-DD``, whose ``_`` is the start symbol of the decoder.
+        test: The same, for the rows that are kept for testing: a tenth of all.
+        source: ``"book"`` or ``"made"``: which rows these are.
+    """
+
+    vocab: CharVocab
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    source: str
+
+
+def make_dates(n: int, seed: int) -> tuple[list[str], list[str]]:
+    """Random dates, written in the ways of the book's file.
+
+    The days are drawn evenly from 1970 to 2017. A question has, evenly, one of the four forms ``9/27/94``,
+    ``Sep 27, 1994``, ``September 27, 1994`` and ``Tuesday, September 27, 1994``; the words are in Title case
+    half of the time, and in lower and UPPER case a quarter each. The names are English in every locale.
+
+    Example:
+        >>> make_dates(2, seed=3)
+        (['12/14/08', '2/10/74'], ['2008-12-14', '1974-02-10'])
+
+    Args:
+        n: The number of dates; they may repeat.
+        seed: The seed of the random numbers.
+
+    Returns:
+        n questions, without padding, and their n answers, ``YYYY-MM-DD``.
+
+    Raises:
+        ValueError: n is less than 1.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    rng = np.random.default_rng(seed)
+    first, last = datetime.date(1970, 1, 1).toordinal(), datetime.date(2017, 12, 31).toordinal()
+    ordinals = rng.integers(first, last, size=n, endpoint=True).tolist()
+    forms = rng.integers(4, size=n).tolist()
+    cases = rng.integers(len(_CASES), size=n).tolist()
+
+    days = [datetime.date.fromordinal(ordinal) for ordinal in ordinals]
+    questions = [_CASES[case](_write(day, form)) for day, form, case in zip(days, forms, cases, strict=True)]
+    return questions, [day.isoformat() for day in days]
+
+
+def _write(day: datetime.date, form: int) -> str:
+    """A day in one of the four forms, in Title case."""
+    month = _MONTHS[day.month - 1]
+    if form == 0:
+        return f"{day.month}/{day.day}/{day.year % 100:02d}"
+    if form == 1:
+        return f"{month[:3]} {day.day}, {day.year}"
+    if form == 2:
+        return f"{month} {day.day}, {day.year}"
+    return f"{_WEEKDAYS[day.weekday()]}, {month} {day.day}, {day.year}"
+
+
+def read_dates(path: str | Path) -> tuple[list[str], list[str]]:
+    """The rows of a file in the format of the book's ``dataset/date.txt``.
+
+    Args:
+        path: A text file; each row is a question of at most 29 characters, ``_``, and ``YYYY-MM-DD``.
+
+    Returns:
+        The questions, without padding, and their answers, without the ``_``.
+
+    Raises:
+        ValueError: A row has another format, or the file has no rows; the message names file and line.
+    """
+    questions, answers = [], []
+    with Path(path).open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            row = _ROW.fullmatch(line.rstrip("\n"))
+            if row is None:
+                raise ValueError(
+                    f"{path}, line {number}: expected a question of 1 to {QUESTION_LENGTH} characters, "
+                    f"'{START}' and an answer YYYY-MM-DD, got {line!r}"
+                )
+            questions.append(row[1].rstrip(" "))
+            answers.append(row[2])
+    if not questions:
+        raise ValueError(f"{path}, line 1: the file has no rows")
+    return questions, answers
+
+
+def load_dates(source: Literal["auto", "book", "made"] = "auto", n: int = 50_000, seed: int = 1984) -> DateData:
+    """The date task, ready for a model: encoded, padded, and split as the book splits it.
+
+    The book (*Deep Learning from Scratch 2*, ch. 7, ``dataset/sequence.py``) shuffles the rows with NumPy's
+    legacy generator, seed 1984, and keeps the last tenth for testing. With the book's file the arrays and the
+    ids are the book's own: x (45000, 29) and t (45000, 11) for training, 5,000 rows for testing, and 59
+    characters. Rows repeat, so a few questions of the test rows are also in the training rows.
+
+    Example:
+        >>> data = load_dates("made", n=1000)
+        >>> x, t = data.train
+        >>> x.shape, t.shape, data.vocab.decode(x[0]), data.vocab.decode(t[0])
+        ((900, 29), (900, 11), 'Jun 24, 2013                 ', '_2013-06-24')
+
+    Args:
+        source: ``"book"`` takes the book's file, and downloads it where it is not on this machine;
+            ``"made"`` makes the rows; ``"auto"`` takes the book's file where it is on this machine, and
+            makes the rows otherwise. ``DateData.source`` says which it was.
+        n: The number of rows to make; the book's file always has 50,000.
+        seed: The seed of the shuffle, and of the rows that are made.
+
+    Returns:
+        The vocabulary, and the arrays for training and testing.
+
+    Raises:
+        ValueError: The source has another name, or a row of the file has another format.
+        FileNotFoundError: The book's file was asked for and cannot be had.
+    """
+    path: Path | None
+    if source == "book":
+        path = fetch("dlfs2/date.txt")
+    elif source == "auto":
+        path = find("dlfs2/date.txt")
+    elif source == "made":
+        path = None
+    else:
+        raise ValueError(f"source must be 'auto', 'book' or 'made', got {source!r}")
+    questions, answers = make_dates(n, seed) if path is None else read_dates(path)
+
+    # The vocabulary is built from whole rows, so that the ids come in the order that they have in the book.
+    rows = [f"{q:<{QUESTION_LENGTH}}{START}{a}" for q, a in zip(questions, answers, strict=True)]
+    vocab = CharVocab(rows)
+    ids = vocab.encode("".join(rows)).reshape(len(rows), -1)
+    np.random.RandomState(seed).shuffle(ids)
+    x, t = ids[:, :QUESTION_LENGTH].copy(), ids[:, QUESTION_LENGTH:].copy()
+    split = len(ids) - len(ids) // 10
+    return DateData(
+        vocab=vocab,
+        train=(x[:split], t[:split]),
+        test=(x[split:], t[split:]),
+        source="made" if path is None else "book",
+    )

@@ -1,0 +1,146 @@
+"""Where real data lie: in the user's own folder, in the cache, or at a public address.
+
+A data file has a name such as ``"dlfs2/date.txt"``. It is looked for in this order:
+
+1. in the folder that the environment variable ``TINYGRAD_NLP_DATA`` names;
+2. in the cache folder of the user (``cache_folder``);
+3. at its public address, from where it is downloaded into the cache (``fetch`` only).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import warnings
+from pathlib import Path
+
+VARIABLE = "TINYGRAD_NLP_DATA"
+
+_DLFS2 = "https://raw.githubusercontent.com/oreilly-japan/deep-learning-from-scratch-2/master/dataset"
+
+# name -> (public address, sha256 of the file)
+REGISTRY = {
+    "dlfs2/addition.txt": (
+        f"{_DLFS2}/addition.txt",
+        "34e0746f5014c11311c9452ee9050bf14e38eca44ec4aaf4d81eba2b38674009",
+    ),
+    "dlfs2/date.txt": (
+        f"{_DLFS2}/date.txt",
+        "62e66a301ce8537868e725512d2a45663fc366526b7e42028cb703bda2b1c79a",
+    ),
+}
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept.
+
+    It is the folder that ``pooch.os_cache("tinygrad_nlp")`` gives, found without pooch, so that a file
+    that was downloaded once is still found where pooch is not installed.
+
+    Returns:
+        The folder; it need not exist yet.
+    """
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        return Path(local, "tinygrad_nlp", "tinygrad_nlp", "Cache")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "tinygrad_nlp"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "tinygrad_nlp")
+
+
+def find(name: str) -> Path | None:
+    """The place of a data file on this machine.
+
+    A file whose sha256 is not the expected one is still given, with a warning that names both: upstream
+    files change, and a user may have a version of their own.
+
+    Args:
+        name: The file's name in the registry, with forward slashes, e.g. ``"dlfs2/date.txt"``.
+
+    Returns:
+        The path, or None where the file is neither under ``TINYGRAD_NLP_DATA`` nor in the cache.
+
+    Raises:
+        ValueError: No data file has this name.
+        NotADirectoryError: ``TINYGRAD_NLP_DATA`` is set to something that is not a folder.
+    """
+    _, expected = _entry(name)
+    for path in _places(name):
+        if path.is_file():
+            with path.open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+            if actual != expected:
+                warnings.warn(
+                    f"{path} is not the file that {name} was when this version of tinygrad_nlp was made: "
+                    f"its sha256 is {actual}, expected {expected}. It is used as it is.",
+                    stacklevel=2,
+                )
+            return path
+    return None
+
+
+def fetch(name: str) -> Path:
+    """The place of a data file on this machine, after a download where it is not here yet.
+
+    Downloading needs pooch (``pip install "tinygrad_nlp[data]"``).
+
+    Args:
+        name: The file's name in the registry, with forward slashes, e.g. ``"dlfs2/date.txt"``.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: No data file has this name.
+        NotADirectoryError: ``TINYGRAD_NLP_DATA`` is set to something that is not a folder.
+        FileNotFoundError: The file is not here and could not be downloaded; the message says why, and
+            where to put the file.
+    """
+    found = find(name)
+    if found is not None:
+        return found
+    url, sha256 = _entry(name)
+    cached = cache_folder() / name
+    try:
+        import pooch
+
+        pooch.retrieve(url, known_hash=f"sha256:{sha256}", fname=cached.name, path=cached.parent)
+    # ValueError: what was downloaded has another hash. OSError: no network, no such page, no place to write.
+    except (ImportError, OSError, ValueError) as error:
+        reason = 'pooch is not installed (pip install "tinygrad_nlp[data]")'
+        if not isinstance(error, ImportError):
+            reason = f"{type(error).__name__}: {error}"
+        places = "".join(f"\n    {place}" for place in _places(name))
+        raise FileNotFoundError(
+            f"{name} is not on this machine and could not be downloaded.\n"
+            f"  looked for at:{places}\n"
+            f"  download from: {url}\n"
+            f"  failed with: {reason}\n"
+            f"To mend it: get the file from that address by other means and put it at\n"
+            f"    {cached}\n"
+            f"or set {VARIABLE} to a folder in which it lies as {name}."
+        ) from error
+    return cached
+
+
+def _entry(name: str) -> tuple[str, str]:
+    """The registry's (address, sha256) of a file."""
+    if name not in REGISTRY:
+        raise ValueError(f"no data file is called {name!r}; there are {', '.join(sorted(REGISTRY))}")
+    return REGISTRY[name]
+
+
+def _places(name: str) -> list[Path]:
+    """Where a file may lie on this machine, the user's own folder first."""
+    places = [cache_folder() / name]
+    own = os.environ.get(VARIABLE)
+    if own:
+        folder = Path(own).expanduser()
+        if not folder.is_dir():
+            raise NotADirectoryError(
+                f"{VARIABLE} is set to {own!r}, which is not a folder (seen from {Path.cwd()}). "
+                f"Set it to the folder of your data files, or unset it."
+            )
+        places.insert(0, folder / name)
+    return places

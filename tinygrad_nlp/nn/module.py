@@ -1,0 +1,230 @@
+"""Module: a layer or a model, which holds parameters and other modules. Containers of modules."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Variable
+from ..autograd.modes import Scope, modes
+from ..backend import Array, asnumpy, get_array_module, to_device
+
+
+class Parameter(Variable):
+    """A Variable that a Module learns: a leaf that requires a gradient.
+
+    Args:
+        data: as for Variable, of a floating dtype.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any) -> None:
+        super().__init__(data, requires_grad=True)
+
+
+class Module:
+    """Base class of layers and models.
+
+    Parameters and modules that are assigned to attributes are found by walking through the attributes, in the order in
+    which they were assigned. A subclass writes `forward`; calling the module runs it, and gives the operations inside
+    the module's name for drawings and error messages.
+
+    Example:
+        >>> import tinygrad_nlp as tn
+        >>> from tinygrad_nlp import nn
+        >>> class Classifier(nn.Module):
+        ...     def __init__(self):
+        ...         self.hidden = nn.Linear(2, 10)
+        ...         self.out = nn.Linear(10, 3)
+        ...     def forward(self, x):
+        ...         return self.out(tn.sigmoid(self.hidden(x)))
+        >>> [name for name, _ in Classifier().named_parameters()]
+        ['hidden.weight', 'hidden.bias', 'out.weight', 'out.bias']
+    """
+
+    training = True
+    _name: str | None = None  # the attribute under which the module around this one holds it
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes."""
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward`, in this module's scope."""
+        frame = sys._getframe(1)
+        outer = modes.scope
+        modes.scope = Scope(outer, self._name or type(self).__name__, frame.f_code, frame.f_lasti)
+        try:
+            return self.forward(*args, **kwargs)
+        finally:
+            modes.scope = outer
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Module):
+            value._name = name
+        elif isinstance(value, Parameter) and value.name is None:
+            value.name = name
+        super().__setattr__(name, value)
+
+    # --- what it holds ------------------------------------------------------------------------------------------------
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly in this one, with their names."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module (named "") and all inside it, with dotted names; one held twice comes twice."""
+        yield prefix, self
+        for name, child in self.children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters with dotted names. A tied one, held in two places, comes once, under its first name."""
+        seen: set[int] = set()
+        for name, parameter in self._held():
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        """All parameters, each once."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def _held(self) -> Iterator[tuple[str, Parameter]]:
+        for prefix, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter):
+                    yield f"{prefix}.{name}" if prefix else name, value
+
+    # --- what is done to all of it ------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Module:
+        """Switch this module and all inside it to training (dropout on), or with False to evaluation."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Switch to evaluation: the same as `train(False)`."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    cleargrads = zero_grad  # its name in Chainer and DeZero
+
+    def to(self, device: str) -> Module:
+        """Move all parameters to "cpu" or "cuda", in place. Gradients are forgotten."""
+        for parameter in self.parameters():
+            parameter.data = to_device(parameter.data, device)
+            parameter.grad = None
+        return self
+
+    # --- its weights, by name -----------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Array]:
+        """The arrays of all parameters by name: not copies. A tied parameter is there once, under its first name."""
+        return {name: parameter.data for name, parameter in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Copy weights in, by name. Strict: all names must be there and no others, with the right shapes.
+
+        Values take the dtype of the parameter. A tied parameter may be given under any of its names.
+
+        Raises:
+            ValueError: lists missing, unexpected and mis-shaped names; nothing was changed.
+        """
+        names: dict[int, list[str]] = {}
+        parameters: dict[int, Parameter] = {}
+        for held, parameter in self._held():
+            names.setdefault(id(parameter), []).append(held)
+            parameters[id(parameter)] = parameter
+        chosen = {key: next((name for name in ours if name in state), None) for key, ours in names.items()}
+        known = {name for ours in names.values() for name in ours}
+        problems = [f"missing: {names[key][0]}" for key, name in chosen.items() if name is None]
+        problems += [f"unexpected: {name}" for name in state if name not in known]
+        problems += [
+            f"{name}: shape {np.shape(state[name])}, {parameters[key].shape} is needed"
+            for key, name in chosen.items()
+            if name is not None and np.shape(state[name]) != parameters[key].shape
+        ]
+        if problems:
+            raise ValueError(f"these weights are not of this {type(self).__name__}:\n  " + "\n  ".join(problems))
+        for key, name in chosen.items():
+            assert name is not None
+            data = parameters[key].data
+            data[...] = get_array_module(data).asarray(asnumpy(state[name]), data.dtype)
+            parameters[key].data = data
+
+    # --- for people ---------------------------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """What the printed form shows between the brackets: the settings of a layer."""
+        return ""
+
+    def __repr__(self) -> str:
+        children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.children()]
+        if not children:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        return f"{type(self).__name__}({self.extra_repr()}\n  " + "\n  ".join(children) + "\n)"
+
+
+class ModuleList(Module):
+    """Modules in a list, named 0, 1, 2, …
+
+    Args:
+        modules: any iterable of modules.
+    """
+
+    def __init__(self, modules: Any = ()) -> None:
+        for module in modules:
+            self.append(module)
+
+    def append(self, module: Module) -> None:
+        """Add a module at the end."""
+        setattr(self, str(len(self)), module)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.children())
+
+    def __getitem__(self, index: int) -> Module:
+        return [module for _, module in self.children()][index]
+
+    def __iter__(self) -> Iterator[Module]:
+        return (module for _, module in self.children())
+
+
+class Sequential(ModuleList):
+    """Modules that run one after the other; functions such as `tn.sigmoid` may stand among them.
+
+    Args:
+        steps: modules or functions of one argument.
+
+    Example:
+        >>> import tinygrad_nlp as tn
+        >>> from tinygrad_nlp import nn
+        >>> model = nn.Sequential(nn.Linear(2, 10), tn.sigmoid, nn.Linear(10, 3))
+        >>> model(tn.Variable([[0.0, 0.0]])).shape
+        (1, 3)
+    """
+
+    def __init__(self, *steps: Any) -> None:
+        self.steps = steps
+        for position, step in enumerate(steps):
+            if isinstance(step, Module):
+                setattr(self, str(position), step)
+
+    def forward(self, x: Any) -> Any:
+        """Pass x through all of them."""
+        for step in self.steps:
+            x = step(x)
+        return x

@@ -1,0 +1,10 @@
+"""The training loop: Trainer, callbacks, checkpoints."""
+
+from .callbacks import Callback, Evaluation, ProgressBar, SaveCheckpoint
+from .checkpoint import Checkpoint, load_weights, output_folder, save_weights
+from .trainer import Trainer
+
+__all__ = [
+    "Callback", "Checkpoint", "Evaluation", "ProgressBar", "SaveCheckpoint", "Trainer", "load_weights", "output_folder",
+    "save_weights",
+]  # fmt: skip

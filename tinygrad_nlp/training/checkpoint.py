@@ -1,0 +1,179 @@
+"""Weights and whole training states in safetensors files, written so that a file is either the old one or the new."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from ..backend import Array, asnumpy, generator
+from ..data import DataLoader
+from ..nn import Module
+from ..optim import Optimizer
+
+_KEY = "tinygrad_nlp"  # of the part of a checkpoint that is no array, JSON in the file's metadata
+
+
+def save_weights(model: Module, path: str | os.PathLike[str], dtype: Any = None) -> None:
+    """Write the weights of a model, by name, as PyTorch and others read them.
+
+    Args:
+        model: any.
+        path: of the file; an old one is replaced when the new one is whole.
+        dtype: to store as, np.float16 for a file of half the size; by default as they are.
+    """
+    state = model.state_dict()
+    _write(path, state if dtype is None else {name: array.astype(dtype) for name, array in state.items()}, {})
+
+
+def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
+    """Read weights into a model: strict, see `Module.load_state_dict`. A PyTorch state dict as safetensors will do.
+
+    Raises:
+        ValueError: the file is cut short, or is not of this model.
+    """
+    model.load_state_dict(_read(path)[0])
+
+
+@dataclass
+class Checkpoint:
+    """All that a run needs to go on as if it had never stopped, bit for bit.
+
+    Attributes:
+        weights: of the model, by name.
+        optimizer: what `Optimizer.state_dict` gives.
+        loader: what `DataLoader.state_dict` gives: the position in the epoch, and its random stream.
+        random: the state of the library's random stream.
+        history: see `Trainer`.
+        extra: anything that JSON can hold: settings, a vocabulary.
+    """
+
+    weights: dict[str, Array]
+    optimizer: dict[str, Any]
+    loader: dict[str, Any]
+    random: dict[str, Any]
+    history: dict[str, list[list[float]]] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        model: Module,
+        optimizer: Optimizer,
+        loader: DataLoader,
+        history: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Checkpoint:
+        """The state at this moment; the arrays are not copied."""
+        random = generator().bit_generator.state
+        return cls(
+            weights=model.state_dict(),
+            optimizer=optimizer.state_dict(),
+            loader=loader.state_dict(),
+            random=dict(random),
+            history=dict(history or {}),
+            extra=dict(extra or {}),
+        )
+
+    def restore(self, model: Module, optimizer: Optimizer, loader: DataLoader) -> None:
+        """Put everything back.
+
+        Raises:
+            ValueError: this is the state of another model, rule or data set; nothing was changed.
+        """
+        before = {name: array.copy() for name, array in model.state_dict().items()}
+        rule = optimizer.state_dict()
+        model.load_state_dict(self.weights)
+        try:
+            optimizer.load_state_dict(self.optimizer)
+            loader.load_state_dict(self.loader)
+        except ValueError:
+            model.load_state_dict(before)
+            optimizer.load_state_dict(rule)
+            raise
+        generator().bit_generator.state = self.random
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file; an old one is replaced when the new one is whole and on the disk."""
+        arrays = {f"model.{name}": array for name, array in self.weights.items()}
+        arrays |= {f"optimizer.{name}": array for name, array in self.optimizer["arrays"].items()}
+        rest = {
+            "optimizer": {name: value for name, value in self.optimizer.items() if name != "arrays"},
+            "loader": self.loader,
+            "random": self.random,
+            "history": self.history,
+            "extra": self.extra,
+        }
+        _write(path, arrays, {_KEY: json.dumps(rest)})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Checkpoint:
+        """Read a file that `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it is cut short, or no checkpoint of this library.
+        """
+        arrays, metadata = _read(path)
+        if _KEY not in metadata:
+            raise ValueError(f"{path} holds weights, but no training state: it is not a checkpoint of this library")
+        rest = json.loads(metadata[_KEY])
+
+        def under(prefix: str) -> dict[str, Array]:
+            return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+
+        rest["optimizer"]["arrays"] = under("optimizer.")
+        return cls(weights=under("model."), **rest)
+
+
+def output_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder for what a run leaves, and see that one can write to it, before hours of work depend on it.
+
+    Raises:
+        OSError: it cannot be made, or not be written to; the message names it.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"cannot write to the output folder ({error.strerror}); choose another", str(folder)
+        ) from None
+    return folder
+
+
+def _write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: dict[str, str]) -> None:
+    path = Path(path)
+    # safetensors takes the bytes of an array as they lie: it writes wrong numbers for one that is not C-contiguous.
+    whole = {name: np.ascontiguousarray(asnumpy(array)) for name, array in arrays.items()}
+    content = safetensors.numpy.save(whole, metadata or None)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with safetensors.safe_open(os.fspath(path), framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is cut short, or no safetensors file: {error}") from None

@@ -1,0 +1,146 @@
+"""Trainer: the training loop."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..autograd import Variable
+from ..data import DataLoader
+from ..nn import Module
+from ..optim import Optimizer, clip_grad_norm_
+from .callbacks import Callback
+from .checkpoint import Checkpoint
+
+Loss = Callable[..., Variable]
+
+
+class Trainer:
+    """Trains a model: batches, loss, backward, clipping, optimizer; with callbacks for everything else.
+
+    Args:
+        model: any Module.
+        optimizer: of its parameters.
+        loss: called with the arrays of a batch, returns the loss; by default the model itself.
+        max_norm: clip the gradients to this norm; no clipping by default.
+        callbacks: called in this order.
+
+    Attributes:
+        history: by name, points [x, value], where x counts epochs: "loss" of each step, and what `record` adds.
+        steps: how many steps were made, those before a resumption included.
+
+    Example:
+        >>> import numpy as np, tinygrad_nlp as tn
+        >>> from tinygrad_nlp import nn, optim
+        >>> from tinygrad_nlp.data import DataLoader, spiral
+        >>> from tinygrad_nlp.training import Trainer
+        >>> model = nn.Sequential(nn.Linear(2, 10), tn.sigmoid, nn.Linear(10, 3))
+        >>> loss = lambda x, t: nn.functional.cross_entropy(model(x), t)
+        >>> trainer = Trainer(model, optim.SGD(model.parameters(), lr=1.0), loss)
+        >>> trainer.fit(DataLoader(spiral(), batch_size=30), epochs=1)
+        >>> trainer.steps
+        10
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        loss: Loss | None = None,
+        max_norm: float | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.model, self.optimizer, self.max_norm, self.callbacks = model, optimizer, max_norm, callbacks
+        self._loss = model if loss is None else loss
+        self.history: dict[str, list[list[float]]] = {}
+        self.steps = self.epochs = self.total_steps = 0
+        self.interrupted = False
+
+    def fit(self, loader: DataLoader, epochs: int, resume: Checkpoint | None = None) -> None:
+        """Train until the loader has gone through `epochs` epochs.
+
+        Ctrl-C ends it between two steps; a second one at once.
+
+        Args:
+            loader: of batches, tuples of arrays.
+            epochs: in all, those before a resumption included.
+            resume: a checkpoint to go on from.
+
+        Raises:
+            KeyboardInterrupt: it was interrupted; model, optimizer and loader are as after a whole step.
+            FloatingPointError: the loss was NaN or infinite; the parameters are those before the step.
+        """
+        self.loader, self.epochs, self.total_steps = loader, epochs, epochs * len(loader)
+        self.interrupted = False
+        if resume is not None:
+            resume.restore(self.model, self.optimizer, loader)
+            self.history = resume.history
+            self.steps = len(self.history.get("loss", ()))
+        self.model.train()
+        self._call("on_start")
+        try:
+            with self._interruptible():
+                while loader.epoch < epochs:
+                    for batch in loader:
+                        self._step(batch)
+                        self._call("on_step")
+                        if self.interrupted:
+                            raise KeyboardInterrupt
+                    self._call("on_epoch")
+                    if self.interrupted:
+                        raise KeyboardInterrupt
+        finally:
+            self._call("on_stop")
+
+    def _step(self, batch: tuple[Any, ...]) -> None:
+        self.batch = batch
+        self.optimizer.zero_grad()
+        loss = self._loss(*batch)
+        self.loss = float(loss)
+        if not math.isfinite(self.loss):
+            raise FloatingPointError(f"the loss is {self.loss} at step {self.steps + 1}")
+        loss.backward()
+        if self.max_norm is not None:
+            clip_grad_norm_(self.optimizer.parameters, self.max_norm)
+        self.optimizer.step()
+        self.steps += 1
+        self.record("loss", self.loss)
+
+    def record(self, name: str, value: float) -> None:
+        """Add a figure to the history, at the present step."""
+        self.history.setdefault(name, []).append([self.steps / len(self.loader), value])
+
+    def checkpoint(self, extra: Mapping[str, Any] | None = None) -> Checkpoint:
+        """The state of the run, between two steps."""
+        return Checkpoint.of(self.model, self.optimizer, self.loader, self.history, extra)
+
+    def plot(self) -> Any:
+        """The learning curve, a matplotlib Figure: the loss, and what was measured after each epoch."""
+        from ..plot import learning_curve  # loads matplotlib
+
+        return learning_curve(self.history)
+
+    def _call(self, event: str) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let Ctrl-C wait for the end of a step. Python delivers signals to the main thread only."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def interrupt(*_: Any) -> None:
+            self.interrupted = True
+            signal.signal(signal.SIGINT, before)
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
