@@ -260,7 +260,7 @@ class Identity(Function):
     """x itself, as a node of its own."""
 
     def forward(self, x: Array) -> Array:
-        """X."""
+        """x."""
         return x
 
     def backward(self, gy: Gradient) -> Gradient:

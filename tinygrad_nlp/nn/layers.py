@@ -141,7 +141,7 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x: Any) -> Any:
-        """X itself in evaluation."""
+        """x itself in evaluation."""
         return F.dropout(x, self.p, self.training)
 
     def extra_repr(self) -> str:

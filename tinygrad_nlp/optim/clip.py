@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import numpy as np
+
 from ..autograd import RowSparse, Variable
 
 
@@ -31,8 +33,8 @@ def clip_grad_norm_(parameters: Iterable[Variable], max_norm: float) -> float:
             gradients.append(parameter.grad.values)
         else:
             gradients.append(parameter.grad)
-    # A dot product is the fastest sum of squares; float64, as many squares are added up.
-    norm = math.sqrt(math.fsum(float(g.ravel() @ g.ravel()) for g in gradients))
+    flat = [g.reshape(-1) for g in gradients]
+    norm = math.sqrt(math.fsum(float(np.einsum("i,i", g, g)) for g in flat))  # squares and sums in one pass
     if norm > max_norm:
         for g in gradients:
             g *= max_norm / norm

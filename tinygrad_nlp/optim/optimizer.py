@@ -15,7 +15,7 @@ import numpy as np
 from ..autograd import RowSparse, Variable
 from ..backend import Array, asnumpy, get_array_module
 
-BLOCK = 16384  # elements: with a parameter, its gradient and two moments 256 kB of float32
+BLOCK = 2**15  # elements: a parameter, its gradient, two moments and one more array make 640 kB of float32
 
 
 class Optimizer:

@@ -25,7 +25,7 @@ class Add(Function):
 
 
 def add(a: Any, b: Any) -> Any:
-    """A + b."""
+    """a + b."""
     return Add()(a, b)
 
 
@@ -38,12 +38,12 @@ class Sub(Function):
 
 
 def sub(a: Any, b: Any) -> Any:
-    """A - b."""
+    """a - b."""
     return Sub()(a, b)
 
 
 def rsub(b: Any, a: Any) -> Any:
-    """A - b, as b.__rsub__(a)."""
+    """a - b, as b.__rsub__(a)."""
     return Sub()(a, b)
 
 
@@ -60,7 +60,7 @@ class Mul(Function):
 
 
 def mul(a: Any, b: Any) -> Any:
-    """A * b, element by element."""
+    """a * b, element by element."""
     return Mul()(a, b)
 
 
@@ -77,12 +77,12 @@ class Div(Function):
 
 
 def div(a: Any, b: Any) -> Any:
-    """A / b."""
+    """a / b."""
     return Div()(a, b)
 
 
 def rdiv(b: Any, a: Any) -> Any:
-    """A / b, as b.__rtruediv__(a)."""
+    """a / b, as b.__rtruediv__(a)."""
     return Div()(a, b)
 
 
@@ -104,12 +104,12 @@ class Pow(Function):
 
 
 def pow(a: Any, b: Any) -> Any:
-    """A ** b. Its derivative with respect to b is real for a >= 0 only."""
+    """a ** b. Its derivative with respect to b is real for a >= 0 only."""
     return Pow()(a, b)
 
 
 def rpow(b: Any, a: Any) -> Any:
-    """A ** b, as b.__rpow__(a)."""
+    """a ** b, as b.__rpow__(a)."""
     return Pow()(a, b)
 
 
@@ -153,7 +153,7 @@ class Exp(Function):
 
 
 def exp(x: Any) -> Any:
-    """E ** x."""
+    """e ** x."""
     return Exp()(x)
 
 
@@ -304,7 +304,7 @@ class Astype(Function):
 
 
 def astype(x: Any, dtype: Any) -> Any:
-    """X with another floating dtype; the gradient comes back in the dtype of x."""
+    """x with another floating dtype; the gradient comes back in the dtype of x."""
     return Astype(dtype)(x)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ... import threads
 from ...backend import Array
 from ..engine import Gradient
 from ..function import Function
@@ -14,8 +15,8 @@ class Matmul(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         if a.ndim > 2 and b.ndim == 2 and a.size:  # one large product instead of many small ones
-            return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[-1])
-        return a @ b
+            return threads.matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+        return threads.matmul(a, b)
 
     def backward(self, gy: Gradient) -> Gradient:
         a, b = self.inputs
@@ -27,24 +28,24 @@ class Matmul(Function):
             gy, a = gy.reshape(*gy.shape[:-1], 1, gy.shape[-1]), a.reshape(1, -1)
         ga = gb = None
         if to_a is not None:
-            ga = matmul(gy, b.swapaxes(-1, -2))
+            ga = threads.matmul(gy, b.swapaxes(-1, -2))
             ga = ga.reshape(*ga.shape[:-2], ga.shape[-1]) if len(to_a.shape) == 1 else ga
         if to_b is not None:
             if a.ndim > 2 and b.ndim == 2 and a.size and gy.size:
-                gb = a.reshape(-1, a.shape[-1]).swapaxes(0, 1) @ gy.reshape(-1, gy.shape[-1])
+                gb = threads.matmul(a.reshape(-1, a.shape[-1]).swapaxes(0, 1), gy.reshape(-1, gy.shape[-1]))
             else:
-                gb = a.swapaxes(-1, -2) @ gy
+                gb = threads.matmul(a.swapaxes(-1, -2), gy)
             gb = gb.reshape(gb.shape[:-1]) if len(to_b.shape) == 1 else gb
         return ga, gb
 
 
 def matmul(a: Any, b: Any) -> Any:
-    """A @ b for every rank, by NumPy's rules: (…, n, k) @ (…, k, m), and vectors on either side."""
+    """a @ b for every rank, by NumPy's rules: (…, n, k) @ (…, k, m), and vectors on either side."""
     return Matmul()(a, b)
 
 
 def rmatmul(b: Any, a: Any) -> Any:
-    """A @ b, as b.__rmatmul__(a)."""
+    """a @ b, as b.__rmatmul__(a)."""
     return Matmul()(a, b)
 
 
@@ -52,7 +53,7 @@ class Linear(Function):
     saves_inputs = True
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
-        y = x.reshape(-1, x.shape[-1]) @ weight.T
+        y = threads.matmul(x.reshape(-1, x.shape[-1]), weight.T)
         if bias is not None:
             y += bias
         return y.reshape(*x.shape[:-1], len(weight))
@@ -61,14 +62,14 @@ class Linear(Function):
         x, weight, *_ = self.inputs
         to_x, to_weight, *to_bias = self.edges
         rows = gy.reshape(-1, gy.shape[-1])
-        gx = None if to_x is None else (rows @ weight).reshape(x.shape)
-        gw = None if to_weight is None else rows.transpose() @ x.reshape(-1, x.shape[-1])
+        gx = None if to_x is None else threads.matmul(rows, weight).reshape(x.shape)
+        gw = None if to_weight is None else threads.matmul(rows.transpose(), x.reshape(-1, x.shape[-1]))
         gb = rows.sum(axis=0) if to_bias and to_bias[0] is not None else None
         return gx, gw, gb
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
-    """X Wᵀ + b, the affine map of a layer, as one operation.
+    """x Wᵀ + b, the affine map of a layer, as one operation.
 
     Args:
         x: (…, in).

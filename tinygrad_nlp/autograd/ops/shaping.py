@@ -26,7 +26,7 @@ class Reshape(Function):
 
 
 def reshape(x: Any, *shape: Any) -> Any:
-    """X with another shape; one size may be -1. A view where NumPy makes one."""
+    """x with another shape; one size may be -1. A view where NumPy makes one."""
     return Reshape(tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)(x)
 
 
@@ -44,7 +44,7 @@ class Transpose(Function):
 
 
 def transpose(x: Any, *axes: Any) -> Any:
-    """X with its axes in the order `axes` (reversed by default). A view."""
+    """x with its axes in the order `axes` (reversed by default). A view."""
     if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
         (axes,) = axes
     return Transpose(tuple(axes) if axes else None)(x)
@@ -62,18 +62,18 @@ class Swapaxes(Function):
 
 
 def swapaxes(x: Any, a: int, b: int) -> Any:
-    """X with two axes exchanged. A view."""
+    """x with two axes exchanged. A view."""
     return Swapaxes(a, b)(x)
 
 
 def expand_dims(x: Any, axis: int) -> Any:
-    """X with a new axis of size 1 at `axis`."""
+    """x with a new axis of size 1 at `axis`."""
     axis = normalize_axis_index(axis, x.ndim + 1)
     return Reshape((*x.shape[:axis], 1, *x.shape[axis:]))(x)
 
 
 def squeeze(x: Any, axis: int | None = None) -> Any:
-    """X without its axes of size 1, or without that one."""
+    """x without its axes of size 1, or without that one."""
     if axis is None:
         return Reshape(tuple(size for size in x.shape if size != 1))(x)
     if x.shape[axis] != 1:
@@ -94,7 +94,7 @@ class BroadcastTo(Function):
 
 
 def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
-    """X repeated to `shape` by NumPy's rules, without a copy: the array cannot be written to."""
+    """x repeated to `shape` by NumPy's rules, without a copy: the array cannot be written to."""
     return BroadcastTo(shape)(x)
 
 
@@ -110,7 +110,7 @@ class Flip(Function):
 
 
 def flip(x: Any, axis: int) -> Any:
-    """X backwards along `axis`. A view."""
+    """x backwards along `axis`. A view."""
     return Flip(axis)(x)
 
 

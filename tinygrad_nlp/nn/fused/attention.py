@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Fused
-from ...autograd.ops import matmul, softmax, swapaxes, where
-from ...backend import Array
+from ...autograd import Fused, ops
+from ...backend import Array, get_array_module
+from ...threads import count, matmul, side_by_side, slices
 
 
 class Attention(Fused):
@@ -21,41 +21,74 @@ class Attention(Fused):
 
     def definition(self, query: Any, key: Any, value: Any) -> Any:
         """Scores, their softmax over the keys, and the mean of the values by those weights."""
-        scores = matmul(query, swapaxes(key, -1, -2)) * self.scale
+        scores = ops.matmul(query, ops.swapaxes(key, -1, -2)) * self.scale
         if self.mask is None:
-            weights = softmax(scores)
+            weights = ops.softmax(scores)
         else:
             # The lowest finite number and not -inf, so that a row without any key gives no NaN; it gets weights of 0.
-            weights = softmax(where(self.mask, scores, float(np.finfo(scores.dtype).min))) * self.mask
-        return matmul(weights, value), weights
+            weights = ops.softmax(ops.where(self.mask, scores, float(np.finfo(scores.dtype).min))) * self.mask
+        return ops.matmul(weights, value), weights
 
     def forward(self, query: Array, key: Array, value: Array) -> tuple[Array, Array]:
-        weights = query @ key.swapaxes(-1, -2)
-        if self.scale != 1:
-            weights *= self.scale
-        if self.mask is not None:
-            np.copyto(weights, np.finfo(weights.dtype).min, where=~self.mask)
-        weights -= weights.max(axis=-1, keepdims=True)
-        np.exp(weights, out=weights)
-        weights /= weights.sum(axis=-1, keepdims=True)
-        if self.mask is not None:
-            weights *= self.mask
+        xp = get_array_module(query)
+        weights = xp.empty((*query.shape[:-1], key.shape[-2]), query.dtype)
+        context = xp.empty((*query.shape[:-1], value.shape[-1]), query.dtype)
+
+        def run(rows: slice) -> None:
+            w = weights[rows]
+            matmul(query[rows], key[rows].swapaxes(-1, -2), out=w)
+            if self.scale != 1:
+                w *= self.scale
+            if self.mask is not None:
+                xp.copyto(w, np.finfo(w.dtype).min, where=~self.mask[rows])
+            w -= w.max(axis=-1, keepdims=True)
+            xp.exp(w, out=w)
+            w /= w.sum(axis=-1, keepdims=True)
+            if self.mask is not None:
+                w *= self.mask[rows]
+            matmul(w, value[rows], out=context[rows])
+
+        side_by_side(run, _parts(query, key))
         if self.edges is not None:
             self.saved = (weights,)
-        return weights @ value, weights
+        return context, weights
 
     def backward(self, dcontext: Array, dweights: Array) -> tuple[Array | None, ...]:
         query, key, value = self.inputs
         (weights,) = self.saved
+        xp = get_array_module(query)
         to_query, to_key, to_value = self.edges
-        dvalue = None if to_value is None else weights.swapaxes(-1, -2) @ dcontext
-        ds = dcontext @ value.swapaxes(-1, -2)
-        ds += dweights
-        # through the softmax: w (dw - Σ dw w)
-        ds *= weights
-        ds -= weights * ds.sum(axis=-1, keepdims=True)
-        if self.scale != 1:
-            ds *= self.scale
-        dquery = None if to_query is None else ds @ key
-        dkey = None if to_key is None else ds.swapaxes(-1, -2) @ query
+        same = to_key is to_value  # keys that are values: the sum of their gradients is one product
+        dquery = None if to_query is None else xp.empty_like(query)
+        dkey = None if to_key is None else xp.empty_like(key)
+        dvalue = None if to_value is None or same else xp.empty_like(value)
+
+        def run(rows: slice) -> None:
+            w, dy = weights[rows], dcontext[rows]
+            ds = dy @ value[rows].swapaxes(-1, -2)
+            ds += dweights[rows]
+            # through the softmax: w (dw - Σ dw w)
+            ds *= w
+            ds -= w * ds.sum(axis=-1, keepdims=True)
+            if self.scale != 1:
+                ds *= self.scale
+            if dquery is not None:
+                matmul(ds, key[rows], out=dquery[rows])
+            if dkey is not None and same:
+                both = xp.concatenate((ds, w), axis=-2).swapaxes(-1, -2)
+                matmul(both, xp.concatenate((query[rows], dy), axis=-2), out=dkey[rows])
+            elif dkey is not None:
+                matmul(ds.swapaxes(-1, -2), query[rows], out=dkey[rows])
+            if dvalue is not None:
+                matmul(w.swapaxes(-1, -2), dy, out=dvalue[rows])
+
+        side_by_side(run, _parts(query, key))
         return dquery, dkey, dvalue
+
+
+def _parts(query: Array, key: Array) -> list[slice]:
+    """The batch, or halves of it and so on, where each is worth a thread."""
+    if query.ndim < 3 or not isinstance(query, np.ndarray):
+        return [slice(None)]
+    worth = query.size * key.shape[-2] // 2**22
+    return slices(len(query), max(1, min(count(), len(query), worth)))

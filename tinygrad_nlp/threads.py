@@ -1,0 +1,138 @@
+"""The library's own threads, in place of BLAS's: over the parts of a batch, and for large matrix products.
+
+NumPy's element-by-element loops use one core, and let go of the interpreter lock while they run: two halves of a batch
+pass through a time loop side by side. OpenBLAS's threads are in the way of that, as they wait busily for 25 ms after
+each product. A step of the date model took 57 ms where both kinds of threads took turns, and 33 ms with these alone. So
+BLAS is held to one thread while this library computes. How many threads there are is what BLAS was set to: the number
+of cores, or what the user wants (`OMP_NUM_THREADS`, threadpoolctl).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import threadpoolctl
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+_ALONE = 2**18  # multiplications of a product, up to which OpenBLAS uses one thread by itself
+_EACH = 2**16  # multiplications: what it costs to begin one of many small products
+_WORTH_A_THREAD = 2**23  # multiplications: 80 µs, twice what it costs to hand them over
+
+
+class _Here(threading.local):
+    busy = False  # whether this thread does a part of shared work
+
+
+_here = _Here()
+_lock = threading.Lock()
+_holders = 0  # how many threads hold BLAS to one thread at this moment
+_held: list[int] = []  # what each BLAS was set to before
+
+
+def slices(size: int, parts: int) -> list[slice]:
+    """Cut `range(size)` into `parts` slices of nearly equal length."""
+    edges = [size * i // parts for i in range(parts + 1)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+
+def side_by_side(function: Callable[[A], T], arguments: Sequence[A]) -> list[T]:
+    """Call `function` with each argument at once, in a thread each.
+
+    Args:
+        function: called once for each argument. What it writes to must belong to that argument only.
+        arguments: at most `threads.count()`.
+    """
+    if len(arguments) == 1:
+        return [function(arguments[0])]
+
+    def part(argument: A) -> T:
+        _here.busy = True
+        try:
+            return function(argument)
+        finally:
+            _here.busy = False
+
+    with _blas_alone():
+        others = [_pool().submit(part, argument) for argument in arguments[1:]]
+        try:
+            first = part(arguments[0])
+        finally:
+            wait(others)  # also after an error: once this raises, nobody writes to shared arrays any more
+        return [first, *(other.result() for other in others)]
+
+
+def matmul(a: Any, b: Any, out: Any = None) -> Any:
+    """a @ b, shared among threads where it is large; for Variables and CuPy arrays, a @ b as it is.
+
+    Args:
+        a: (…, m, k).
+        b: (k, n), or (…, k, n) with the same leading axes.
+        out: (…, m, n), to write to; by default a new array.
+    """
+    if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)) or a.ndim < 2 or b.ndim < 2:
+        return a @ b if out is None else np.matmul(a, b, out=out)
+    multiplications = a.size * b.shape[-1]
+    if multiplications <= _ALONE or _here.busy:
+        return np.matmul(a, b, out=out)
+    products = a.size // (a.shape[-1] * a.shape[-2])
+    parts = min(count(), (multiplications + products * _EACH) // _WORTH_A_THREAD)
+    fits = a.shape[-1] == b.shape[-2] and (b.ndim == 2 or a.shape[:-2] == b.shape[:-2])
+    if parts < 2 or not fits:
+        with _blas_alone():
+            return np.matmul(a, b, out=out)
+    if out is None:
+        out = np.empty((*a.shape[:-1], b.shape[-1]), np.result_type(a, b))
+    if a.ndim == 2 and a.shape[0] < b.shape[1]:
+        side_by_side(lambda s: np.matmul(a, b[:, s], out=out[:, s]), slices(b.shape[1], parts))
+    else:
+        side_by_side(lambda s: np.matmul(a[s], b if b.ndim == 2 else b[s], out=out[s]), slices(len(a), parts))
+    return out
+
+
+def count() -> int:
+    """How many threads share work; 1 inside such a thread."""
+    if _here.busy:
+        return 1
+    with _lock:
+        threads = _held if _holders else [library.get_num_threads() for library in _blas()]
+        return max(threads, default=1)
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="tinygrad_nlp")
+
+
+@functools.cache
+def _blas() -> Sequence[Any]:
+    """The BLAS libraries in this process. Looking them up takes milliseconds, so it is done once."""
+    return threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+@contextmanager
+def _blas_alone() -> Iterator[None]:
+    """Hold BLAS to one thread. The first thread that comes does it, the last one that goes undoes it."""
+    global _holders, _held
+    with _lock:
+        if not _holders:
+            _held = [library.get_num_threads() for library in _blas()]
+            for library in _blas():
+                library.set_num_threads(1)
+        _holders += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _holders -= 1
+            if not _holders:
+                for library, threads in zip(_blas(), _held, strict=True):
+                    library.set_num_threads(threads)
