@@ -1,8 +1,6 @@
 # make run: install and train the date model.  make test: the whole suite.  make lint: style, types, floors.
 PYTHON ?= python3
 BIN := .venv/bin
-# Where the machine lets it (see README, "Real data"), examples find real data here.
-export TINYGRAD_NLP_DATA ?= $(wildcard ../shared/data)
 
 .PHONY: run test lint bench clean
 

@@ -14,7 +14,7 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
@@ -54,21 +54,29 @@ class Settings:
     out: str = "runs/dates"
     """folder for pictures and checkpoint"""
     resume: bool = False
-    """go on from the checkpoint in the folder"""
+    """go on from the checkpoint in the folder, with its settings; of those given here only --epochs counts"""
     quick: bool = False
     """a minute's work in seconds, to see that it runs: 1,000 dates, a small model, one epoch"""
 
 
-def build(settings: dict[str, Any], vocab: CharVocab) -> AttentionSeq2seq:
-    """The model, with the book's initial values: embeddings of std 0.01, weights of std 1/√fan_in, biases 0."""
-    model = AttentionSeq2seq(len(vocab), settings["embed_size"], settings["hidden_size"])
+def build(settings: Settings, vocab: CharVocab) -> AttentionSeq2seq:
+    """The model, with initial values that reach the document's figure from any seed.
+
+    The book's own (embeddings of std 0.01, weights of std 1/√fan_in, biases 0) came to 99.5 % at epoch 3. What helps,
+    in this order: embeddings of std 1, `nn.Embedding`'s own; forget gates that begin open (Jozefowicz et al., 2015);
+    and recurrent weights that keep the length of the state.
+    """
+    model = AttentionSeq2seq(len(vocab), settings.embed_size, settings.hidden_size)
     for name, parameter in model.named_parameters():
-        if "embed" in name:
-            nn.init.normal_(parameter, 0.01)
-        elif "bias" in name:
+        if "bias" in name:
             nn.init.zeros_(parameter)
-        else:
+        elif "weight_hh" in name:
+            nn.init.orthogonal_(parameter)
+        elif "embed" not in name:
             nn.init.fan_in_normal_(parameter)
+    for lstm in (model.encoder.lstm, model.decoder.lstm):
+        forget_gate = slice(settings.hidden_size, 2 * settings.hidden_size)
+        lstm.bias_ih_l0.data[forget_gate] = 1
     return model
 
 
@@ -84,21 +92,29 @@ def exact_match(model: AttentionSeq2seq, vocab: CharVocab, x: np.ndarray, t: np.
 
 def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> None:
     """Train the model, and draw what it has learnt."""
-    out = output_folder(settings.out)
-    checkpoint = Checkpoint.load(out / CHECKPOINT) if settings.resume else None
-    if settings.quick:
-        settings = dataclasses.replace(settings, data="made", hidden_size=32, epochs=1)
+    checkpoint = None
+    try:
+        out = output_folder(settings.out)
+        if settings.resume:
+            checkpoint = load(out / CHECKPOINT)
+            earlier = Settings(**checkpoint.extra["settings"])
+            settings = dataclasses.replace(earlier, epochs=settings.epochs, out=settings.out)
+        elif settings.quick:
+            settings = dataclasses.replace(settings, data="made", hidden_size=32, epochs=1)
+        dates = load_dates(settings.data, n=1_000) if settings.quick else load_dates(settings.data)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
     tn.manual_seed(settings.seed)
-    dates = load_dates(settings.data, n=1_000) if settings.quick else load_dates(settings.data)
     x, t = dates.test
     print(
         f"{len(dates.train[0]):,} dates to train on, {len(x):,} to test ({dates.source}), {len(dates.vocab)} characters"
     )
-    extra: dict[str, Any] = {"characters": dates.vocab.characters, "settings": dataclasses.asdict(settings)}
+    # The source that "auto" found, so that a resumed run takes the same, whatever is at hand by then.
+    extra = {"characters": dates.vocab.characters, "settings": dataclasses.asdict(settings) | {"data": dates.source}}
     if checkpoint is not None and checkpoint.extra.get("characters") != dates.vocab.characters:
-        raise SystemExit(f"{out / CHECKPOINT} was trained on other dates: start afresh, or choose its --data")
+        raise SystemExit(f"{out / CHECKPOINT} was trained on other dates than these: start afresh")
 
-    model = build(extra["settings"], dates.vocab)
+    model = build(settings, dates.vocab)
     trainer = Trainer(
         model,
         optim.Adam(model.parameters(), lr=settings.lr),
@@ -113,10 +129,19 @@ def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> None:
     try:
         trainer.fit(loader, settings.epochs, resume=checkpoint)
     except KeyboardInterrupt:
-        print(f"interrupted after {trainer.steps} steps; --resume goes on from {out / CHECKPOINT}")
+        if trainer.interrupted:
+            print(f"interrupted after {trainer.steps} steps; --resume goes on from {out / CHECKPOINT}")
         sys.exit(130)
     show(model, dates)
     draw(model, dates, trainer, out)
+
+
+def load(path: Path) -> Checkpoint:
+    """A checkpoint that `train` left; a ValueError where it is of something else."""
+    checkpoint = Checkpoint.load(path)
+    if not {"characters", "settings"} <= checkpoint.extra.keys():
+        raise ValueError(f"{path} is not a checkpoint of examples.dates")
+    return checkpoint
 
 
 def show(model: AttentionSeq2seq, dates: DateData) -> None:
@@ -155,7 +180,10 @@ def translate(question: tyro.conf.Positional[str], out: str = "runs/dates") -> N
     path = Path(out) / CHECKPOINT
     if not path.exists():
         raise SystemExit(f"there is no {path}: run `python -m examples.dates train` first")
-    checkpoint = Checkpoint.load(path)
+    try:
+        checkpoint = load(path)
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from None
     vocab = CharVocab([checkpoint.extra["characters"]])
     if len(question) > QUESTION_LENGTH:
         raise SystemExit(f"{question!r} has {len(question)} characters; a date has at most {QUESTION_LENGTH}")
@@ -163,7 +191,7 @@ def translate(question: tyro.conf.Positional[str], out: str = "runs/dates") -> N
         x = vocab.encode(question.ljust(QUESTION_LENGTH))
     except ValueError as error:
         raise SystemExit(f"{question!r}: {error}") from None
-    model = build(checkpoint.extra["settings"], vocab)
+    model = build(Settings(**checkpoint.extra["settings"]), vocab)
     model.load_state_dict(checkpoint.weights)
     ids, _ = model.translate(x[None], int(vocab.encode(START)[0]), ANSWER_LENGTH)
     print(vocab.decode(ids[0]))

@@ -1,12 +1,12 @@
 """What every test gets: hypothesis profiles, a known random stream, and GPU tests only where there is a GPU."""
 
-import tinygrad_nlp  # noqa: I001  # before NumPy, as users are told to
-from tinygrad_nlp import backend
-
 import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+import tinygrad_nlp
+from tinygrad_nlp import backend
 
 settings.register_profile(
     "ci",

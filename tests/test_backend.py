@@ -1,15 +1,13 @@
-"""The lowest floor: devices, random streams, scatter, and threads over the batch."""
-
-import tinygrad_nlp as tn  # noqa: I001
-from tinygrad_nlp import backend
-
-import threading
+"""The lowest floor: devices, random streams and scatter."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+import tinygrad_nlp as tn
+from tinygrad_nlp import backend
 
 # --- arrays and devices -----------------------------------------------------------------------------------------------
 
@@ -105,61 +103,3 @@ def test_sum_duplicates_is_add_at_without_the_zeros(rows, width, dtype):
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
     assert sums.dtype == dtype
     np.testing.assert_equal((rows, values), before)
-
-
-# --- threads over the batch -------------------------------------------------------------------------------------------
-
-
-@given(size=st.integers(0, 100), parts=st.integers(1, 9))
-def test_slices_cover_everything_once_in_nearly_equal_parts(size, parts):
-    slices = backend.slices(size, parts)
-    assert len(slices) == parts
-    assert [i for part in slices for i in range(size)[part]] == list(range(size))
-    lengths = [len(range(size)[part]) for part in slices]
-    assert max(lengths) - min(lengths) <= 1
-
-
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_side_by_side_gives_the_results_in_order(count):
-    assert backend.side_by_side(lambda x: x * x, list(range(count))) == [x * x for x in range(count)]
-
-
-def test_side_by_side_runs_at_once():
-    meeting = threading.Barrier(2, timeout=30)
-    arrived = backend.side_by_side(lambda _: meeting.wait(), [0, 1])
-    assert sorted(arrived) == [0, 1]
-
-
-@pytest.mark.parametrize("failing", [0, 1])
-def test_an_error_in_any_thread_comes_out_once_all_have_ended(failing):
-    ended = []
-
-    def work(number):
-        if number == failing:
-            raise ArithmeticError(f"in part {number}")
-        threading.Event().wait(0.05)
-        ended.append(number)
-
-    with pytest.raises(ArithmeticError, match=f"in part {failing}"):
-        backend.side_by_side(work, [0, 1])
-    assert ended == [1 - failing]
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_blas_has_one_thread_inside_and_as_many_as_before_outside(fails):
-    def threads():
-        return [library.get_num_threads() for library in backend._blas()]
-
-    def work(_):
-        if fails:
-            raise ArithmeticError
-        return threads()
-
-    before = threads()
-    if fails:
-        with pytest.raises(ArithmeticError):
-            backend.side_by_side(work, [0, 1])
-    else:
-        for inside in backend.side_by_side(work, [0, 1]):
-            assert set(inside) <= {1}
-    assert threads() == before

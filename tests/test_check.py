@@ -1,10 +1,10 @@
 """check_grads: it passes right gradients, and it finds wrong ones, of each order."""
 
-import tinygrad_nlp as tn  # noqa: I001
-from tinygrad_nlp import Function
-
 import numpy as np
 import pytest
+
+import tinygrad_nlp as tn
+from tinygrad_nlp import Function
 
 POINT = np.array([0.5, -1.2, 2.0])
 

@@ -1,9 +1,5 @@
 """The engine: what a graph gives when it is differentiated, what memory it holds, how it says what went wrong."""
 
-import tinygrad_nlp as tn  # noqa: I001
-from tinygrad_nlp import Function, Fused, RowSparse, Variable
-from tinygrad_nlp.autograd import ops
-
 import copy
 import gc
 import inspect
@@ -16,6 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import tinygrad_nlp as tn
+from tinygrad_nlp import Function, Fused, RowSparse, Variable
+from tinygrad_nlp.autograd import ops
 
 
 def leaf(data, dtype=np.float64):

@@ -1,9 +1,5 @@
 """Every operation, by the table in `op_table.py`: values, two derivatives, dtypes, and who owns the memory."""
 
-import tinygrad_nlp as tn  # noqa: I001
-from tinygrad_nlp import RowSparse, Variable
-from tinygrad_nlp.autograd import ops
-
 import itertools
 
 import numpy as np
@@ -11,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tinygrad_nlp as tn
 from tests.op_table import ROWS
+from tinygrad_nlp import RowSparse, Variable
+from tinygrad_nlp.autograd import ops
 
 each_op = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 

@@ -9,8 +9,10 @@ of cores, or what the user wants (`OMP_NUM_THREADS`, threadpoolctl).
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import itertools
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -45,14 +47,14 @@ def slices(size: int, parts: int) -> list[slice]:
 
 
 def side_by_side(function: Callable[[A], T], arguments: Sequence[A]) -> list[T]:
-    """Call `function` with each argument at once, in a thread each.
+    """Call `function` with each argument at once, in a thread each; within such a thread, one after the other.
 
     Args:
         function: called once for each argument. What it writes to must belong to that argument only.
         arguments: at most `threads.count()`.
     """
-    if len(arguments) == 1:
-        return [function(arguments[0])]
+    if len(arguments) < 2 or _here.busy:  # a thread that waited here for others could keep them from starting
+        return [function(argument) for argument in arguments]
 
     def part(argument: A) -> T:
         _here.busy = True
@@ -62,7 +64,8 @@ def side_by_side(function: Callable[[A], T], arguments: Sequence[A]) -> list[T]:
             _here.busy = False
 
     with _blas_alone():
-        others = [_pool().submit(part, argument) for argument in arguments[1:]]
+        # Each in a copy of this thread's context: NumPy keeps there what `np.errstate` was told.
+        others = [_pool().submit(contextvars.copy_context().run, part, argument) for argument in arguments[1:]]
         try:
             first = part(arguments[0])
         finally:
@@ -109,7 +112,11 @@ def count() -> int:
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_name_prefix="tinygrad_nlp")
+    return ThreadPoolExecutor(max_workers=max(32, os.cpu_count() or 1), thread_name_prefix="tinygrad_nlp")
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has none of the threads: it would wait for them forever
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 @functools.cache
@@ -125,8 +132,7 @@ def _blas_alone() -> Iterator[None]:
     with _lock:
         if not _holders:
             _held = [library.get_num_threads() for library in _blas()]
-            for library in _blas():
-                library.set_num_threads(1)
+            _set_blas_threads([1] * len(_held))
         _holders += 1
     try:
         yield
@@ -134,5 +140,14 @@ def _blas_alone() -> Iterator[None]:
         with _lock:
             _holders -= 1
             if not _holders:
-                for library, threads in zip(_blas(), _held, strict=True):
-                    library.set_num_threads(threads)
+                _set_blas_threads(_held)
+
+
+def _set_blas_threads(counts: Sequence[int]) -> None:
+    for library, threads in zip(_blas(), counts, strict=True):
+        # From 3.8 on, threadpoolctl lets only the first thread that sets OpenBLAS set it again; others do nothing,
+        # silently. Here the lock keeps threads apart, and the one that restores need not be the one that held.
+        release = getattr(library, "clear_controlling_thread", lambda force: None)
+        release(force=True)
+        library.set_num_threads(threads)
+        release(force=True)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .function import Function
     from .variable import Variable
 
+_CHEAP_TO_COPY = 2000  # elements: copying so few takes no longer than finding out whether one has to
+
 Gradient = Any  # an array, a RowSparse, or (under create_graph) a Variable
 
 
@@ -206,7 +208,7 @@ def _unbroadcast(gradient: Gradient, shape: tuple[int, ...], node: Function, pos
 
 def _is_fresh(g: Gradient, gradient: Gradient, gradients: tuple[Gradient, ...], node: Function) -> bool:
     """Whether nobody else holds the memory of `g`, which `node` has just returned."""
-    if not isinstance(g, np.ndarray) or g.base is not None or g is gradient:
+    if not isinstance(g, np.ndarray) or g.base is not None or g is gradient or g.size < _CHEAP_TO_COPY:
         return False
     if type(gradient) is list and any(g is received for received in gradient):
         return False

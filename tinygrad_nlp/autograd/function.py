@@ -251,7 +251,8 @@ class Fused(Function):
         inputs = [x if edge is None else Identity()(x) for x, edge in zip(self.inputs, self.edges, strict=True)]
         wanted = [x for x, edge in zip(inputs, self.edges, strict=True) if edge is not None]
         outputs = self.definition(*inputs)
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        pairs = zip(outputs if isinstance(outputs, tuple) else (outputs,), gradients, strict=True)
+        outputs, gradients = zip(*((y, gy) for y, gy in pairs if isinstance(y, Variable)), strict=True)
         results = iter(grad(outputs, wanted, gradients, create_graph=True, allow_unused=True))
         return tuple(None if edge is None else next(results) for edge in self.edges)
 

@@ -54,9 +54,9 @@ class Drawing:
             raise ValueError(f"a drawing is saved as .svg, .png, .pdf or .dot, not as {path.name!r}")
         picture = self.dot.source.encode() if form == "dot" else self._render(form)
         if picture is None:
+            print(f'neither dot nor pygraphviz is here to draw {path}: install Graphviz, or "tinygrad_nlp[viz]"')
             path = path.with_suffix(".dot")
             picture = self.dot.source.encode()
-            print(f'neither dot nor pygraphviz is here to draw {path}: install Graphviz, or "tinygrad_nlp[viz]"')
         path.write_bytes(picture)
         return path
 
@@ -100,13 +100,12 @@ def draw(y: Variable | tuple[Variable, ...], *, collapse_time: bool = True) -> D
         3
     """
     ys = (y,) if isinstance(y, Variable) else tuple(y)
-    for variable in ys:
-        if variable.creator is None or variable.creator.edges is None:
-            raise ValueError(
-                "draw: there is no graph behind this Variable; it is a leaf, was made under no_grad(), or backward "
-                "freed the graph (draw before, or pass retain_graph=True)"
-            )
     functions, leaves = _walk([variable.node for variable in ys])
+    if any(variable.creator is None for variable in ys) or any(function.edges is None for function in functions):
+        raise ValueError(
+            "draw: there is no graph behind this Variable; it is a leaf, was made under no_grad(), or backward "
+            "freed the graph (draw before, or pass retain_graph=True)"
+        )
     keys = _keys(functions, collapse_time)
     return Drawing(_Picture(ys, functions, leaves, keys).dot)
 
@@ -194,12 +193,12 @@ class _Picture:
 
     def _frame(self, dot: graphviz.Digraph, path: tuple[str, ...]) -> None:
         for name, label, look in self.frames[path]:
-            dot.node(name, graphviz.escape(label).replace("\n", "\\n"), **look)
-        for inner in [p for p in self.frames if len(p) == len(path) + 1 and p[:-1] == path]:
-            with dot.subgraph(name="cluster_" + "_".join(inner)) as frame:
-                frame.attr(
-                    label=graphviz.escape(inner[-1]), color="#999999", style="rounded", labeljust="l", labelloc="b"
-                )
+            dot.node(name, _escape(label), **look)
+        for number, inner in enumerate(self.frames):
+            if len(inner) != len(path) + 1 or inner[:-1] != path:
+                continue
+            with dot.subgraph(name=f"cluster_{number}") as frame:
+                frame.attr(label=_escape(inner[-1]), color="#999999", style="rounded", labeljust="l", labelloc="b")
                 self._frame(frame, inner)
 
     def _edges(self, functions: list[Function], ys: tuple[Variable, ...]) -> None:
@@ -211,23 +210,29 @@ class _Picture:
                 if source is None:
                     continue
                 tail = self.leaf_names[source] if isinstance(source, Leaf) else self.names[self.keys[source]]
-                # A step that uses what the step before made.
-                recurrent = isinstance(source, Function) and _time(source) != _time(function) is not None
-                recurrent = recurrent and _time(source) is not None
+                recurrent = isinstance(source, Function) and _is_next_step(_step(source), _step(function))
                 if (tail, head, recurrent) not in drawn:
                     drawn.add((tail, head, recurrent))
                     label = {} if isinstance(source, Leaf) else {"label": f" {_shape(edge)}"}
                     self.dot.edge(tail, head, **label, **({**_RECURRENT, "constraint": "false"} if recurrent else {}))
-            if _steps(function) and (head, head, True) not in drawn:
+            if (_steps(function) or 1) > 1 and (head, head, True) not in drawn:
                 drawn.add((head, head, True))
                 self.dot.edge(head, head, **_RECURRENT)
         for i, y in enumerate(ys):
             self.dot.edge(self.names[self.keys[y.creator]], f"y{i}")
 
 
-def _time(function: Function) -> int | None:
+def _step(function: Function) -> tuple[str | int, ...]:
+    """The path to the innermost time step around a Function: the loop, and the number of the step; () outside loops."""
     path = function.scope.path() if function.scope is not None else ()
-    return next((name for name in reversed(path) if isinstance(name, int)), None)
+    while path and not isinstance(path[-1], int):
+        path = path[:-1]
+    return path
+
+
+def _is_next_step(step: tuple[str | int, ...], other: tuple[str | int, ...]) -> bool:
+    """Whether these are two steps of one loop."""
+    return step != other and step[:-1] == other[:-1] and bool(step) and bool(other)
 
 
 def _steps(function: Function) -> int | None:
@@ -240,6 +245,11 @@ def _common(paths: list[tuple[str, ...]]) -> tuple[str, ...]:
     while shared < min(len(first), len(last)) and first[shared] == last[shared]:
         shared += 1
     return first[:shared]
+
+
+def _escape(label: str) -> str:
+    """A label as DOT takes it literally: backslashes are no commands, angle brackets no HTML."""
+    return graphviz.nohtml(label.replace("\\", "\\\\").replace("\n", "\\n"))
 
 
 def _shape(node: Any) -> str:

@@ -78,11 +78,10 @@ class Variable:
             raise TypeError(f"Variable.data must be an array, not {type(data).__name__}")
         if data is self._data:
             changes.mark_changed(data)  # x.data -= ... ends here, with the array changed in place
-        elif isinstance(self.node, Leaf):
-            self._data = data
+            return
+        self._data = data
+        if isinstance(self.node, Leaf) and (data.shape, data.dtype) != (self.node.shape, self.node.dtype):
             self.node = Leaf(self)
-        else:
-            self._data = data
 
     data = property(attrgetter("_data"), _set_data)
     shape = property(attrgetter("_data.shape"), doc="Of the array.")

@@ -34,6 +34,23 @@ def fan_in_normal_(parameter: Variable) -> None:
     normal_(parameter, 1 / math.sqrt(parameter.shape[-1]))
 
 
+def orthogonal_(parameter: Variable) -> None:
+    """Orthogonal (n, n), or such matrices one above the other (k n, n): one for each gate of an LSTM.
+
+    Multiplying with it keeps the length of a vector, so that a state is neither lost nor blown up over many steps
+    (Saxe et al., 2014).
+
+    Raises:
+        ValueError: the shape is another.
+    """
+    if parameter.ndim != 2 or parameter.shape[0] % parameter.shape[1]:
+        raise ValueError(f"orthogonal_: a parameter (n, n) or (k n, n) is needed, not {parameter.shape}")
+    n = parameter.shape[1]
+    q, r = np.linalg.qr(generator().standard_normal((len(parameter) // n, n, n)))
+    # The sign of R's diagonal is the routine's choice; with it positive, Q is drawn evenly from all (Mezzadri, 2007).
+    _fill(parameter, (q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None]).reshape(parameter.shape))
+
+
 def _fill(parameter: Variable, values: Any) -> None:
     data = parameter.data
     data[...] = get_array_module(data).asarray(values, data.dtype)

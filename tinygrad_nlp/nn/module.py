@@ -138,10 +138,11 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Copy weights in, by name. Strict: all names must be there and no others, with the right shapes.
 
-        Values take the dtype of the parameter. A tied parameter may be given under any of its names.
+        Values take the dtype of the parameter. A tied parameter may be given under any of its names, or under several
+        if the values are the same.
 
         Raises:
-            ValueError: lists missing, unexpected and mis-shaped names; nothing was changed.
+            ValueError: lists missing, unexpected, mis-shaped and contradictory names; nothing was changed.
         """
         names: dict[int, list[str]] = {}
         parameters: dict[int, Parameter] = {}
@@ -156,6 +157,12 @@ class Module:
             f"{name}: shape {np.shape(state[name])}, {parameters[key].shape} is needed"
             for key, name in chosen.items()
             if name is not None and np.shape(state[name]) != parameters[key].shape
+        ]
+        problems += [
+            f"{name} and {other}: one tied parameter, but two values"
+            for key, name in chosen.items()
+            for other in names[key]
+            if name is not None and other in state and not np.array_equal(state[name], state[other])
         ]
         if problems:
             raise ValueError(f"these weights are not of this {type(self).__name__}:\n  " + "\n  ".join(problems))
@@ -189,6 +196,11 @@ class ModuleList(Module):
         for module in modules:
             self.append(module)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        for position, module in self.children():  # a list is not called, so that its modules carry its name, too
+            module._name = f"{self._name}.{position}" if self._name else position
+
     def append(self, module: Module) -> None:
         """Add a module at the end."""
         setattr(self, str(len(self)), module)
@@ -203,7 +215,7 @@ class ModuleList(Module):
         return (module for _, module in self.children())
 
 
-class Sequential(ModuleList):
+class Sequential(Module):
     """Modules that run one after the other; functions such as `tn.sigmoid` may stand among them.
 
     Args:
@@ -218,10 +230,24 @@ class Sequential(ModuleList):
     """
 
     def __init__(self, *steps: Any) -> None:
-        self.steps = steps
-        for position, step in enumerate(steps):
-            if isinstance(step, Module):
-                setattr(self, str(position), step)
+        self.steps: list[Any] = []
+        for step in steps:
+            self.append(step)
+
+    def append(self, step: Any) -> None:
+        """Add a module or a function at the end."""
+        if isinstance(step, Module):
+            setattr(self, str(len(self.steps)), step)
+        self.steps.append(step)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.steps[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.steps)
 
     def forward(self, x: Any) -> Any:
         """Pass x through all of them."""

@@ -17,7 +17,8 @@ def clip_grad_norm_(parameters: Iterable[Variable], max_norm: float) -> float:
     document 000, chapter 6). A parameter that is listed twice counts once.
 
     Args:
-        parameters: with or without gradients, which are changed in place.
+        parameters: with or without gradients, which are changed in place; one that came from
+            `backward(create_graph=True)` becomes a plain array.
         max_norm: θ, above 0.
 
     Returns:
@@ -32,6 +33,8 @@ def clip_grad_norm_(parameters: Iterable[Variable], max_norm: float) -> float:
             parameter.grad = parameter.grad.coalesce()  # the norm of the sums, not the sum of the norms
             gradients.append(parameter.grad.values)
         else:
+            if isinstance(parameter.grad, Variable):  # its memory may be that of others, and saved in its graph
+                parameter.grad = parameter.grad.data.copy()
             gradients.append(parameter.grad)
     flat = [g.reshape(-1) for g in gradients]
     norm = math.sqrt(math.fsum(float(np.einsum("i,i", g, g)) for g in flat))  # squares and sums in one pass

@@ -174,7 +174,7 @@ class Adam(Optimizer):
         beta1, beta2 = self.betas
         correction1, correction2 = 1 - beta1**self.steps, math.sqrt(1 - beta2**self.steps)
         # m += (1 - β₁)(g - m);  v += (1 - β₂)(g² - v)
-        s = gradient - m
+        s = np.subtract(gradient, m, out=np.empty_like(m))  # an array also where m has no axes
         s *= 1 - beta1
         m += s
         np.multiply(gradient, gradient, out=s)

@@ -49,7 +49,7 @@ class Checkpoint:
 
     Attributes:
         weights: of the model, by name.
-        optimizer: what `Optimizer.state_dict` gives.
+        optimizer: what `Optimizer.state_dict` gives, and the name of the rule.
         loader: what `DataLoader.state_dict` gives: the position in the epoch, and its random stream.
         random: the state of the library's random stream.
         history: see `Trainer`.
@@ -76,7 +76,7 @@ class Checkpoint:
         random = generator().bit_generator.state
         return cls(
             weights=model.state_dict(),
-            optimizer=optimizer.state_dict(),
+            optimizer={"rule": type(optimizer).__name__, **optimizer.state_dict()},
             loader=loader.state_dict(),
             random=dict(random),
             history=dict(history or {}),
@@ -89,6 +89,9 @@ class Checkpoint:
         Raises:
             ValueError: this is the state of another model, rule or data set; nothing was changed.
         """
+        saved, given = self.optimizer["rule"], type(optimizer).__name__
+        if saved != given:
+            raise ValueError(f"this is the state of a run with {saved}, the optimizer is {given}")
         before = {name: array.copy() for name, array in model.state_dict().items()}
         rule = optimizer.state_dict()
         model.load_state_dict(self.weights)
@@ -155,17 +158,17 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
 def _write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: dict[str, str]) -> None:
     path = Path(path)
     # safetensors takes the bytes of an array as they lie: it writes wrong numbers for one that is not C-contiguous.
-    whole = {name: np.ascontiguousarray(asnumpy(array)) for name, array in arrays.items()}
+    whole = {name: np.asarray(asnumpy(array), order="C") for name, array in arrays.items()}
     content = safetensors.numpy.save(whole, metadata or None)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")  # with the permissions of any new file, unlike mkstemp's
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -177,3 +180,5 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is cut short, or no safetensors file: {error}") from None
+    except TypeError as error:  # PyTorch's bfloat16
+        raise ValueError(f"{path} holds numbers that NumPy does not know ({error}): store them as float32") from None

@@ -32,6 +32,7 @@ class Trainer:
     Attributes:
         history: by name, points [x, value], where x counts epochs: "loss" of each step, and what `record` adds.
         steps: how many steps were made, those before a resumption included.
+        interrupted: whether Ctrl-C ended `fit` between two steps: all is whole, and can be saved.
 
     Example:
         >>> import numpy as np, tinygrad_nlp as tn
@@ -58,7 +59,7 @@ class Trainer:
         self._loss = model if loss is None else loss
         self.history: dict[str, list[list[float]]] = {}
         self.steps = self.epochs = self.total_steps = 0
-        self.interrupted = False
+        self.interrupted = self._stop_asked = False
 
     def fit(self, loader: DataLoader, epochs: int, resume: Checkpoint | None = None) -> None:
         """Train until the loader has gone through `epochs` epochs.
@@ -75,10 +76,10 @@ class Trainer:
             FloatingPointError: the loss was NaN or infinite; the parameters are those before the step.
         """
         self.loader, self.epochs, self.total_steps = loader, epochs, epochs * len(loader)
-        self.interrupted = False
+        self.interrupted = self._stop_asked = False
         if resume is not None:
             resume.restore(self.model, self.optimizer, loader)
-            self.history = resume.history
+            self.history = {name: list(points) for name, points in resume.history.items()}
             self.steps = len(self.history.get("loss", ()))
         self.model.train()
         self._call("on_start")
@@ -88,11 +89,9 @@ class Trainer:
                     for batch in loader:
                         self._step(batch)
                         self._call("on_step")
-                        if self.interrupted:
-                            raise KeyboardInterrupt
+                        self._stop_where_asked()
                     self._call("on_epoch")
-                    if self.interrupted:
-                        raise KeyboardInterrupt
+                    self._stop_where_asked()
         finally:
             self._call("on_stop")
 
@@ -128,6 +127,11 @@ class Trainer:
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
+    def _stop_where_asked(self) -> None:
+        if self._stop_asked:
+            self.interrupted = True
+            raise KeyboardInterrupt
+
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
         """Let Ctrl-C wait for the end of a step. Python delivers signals to the main thread only."""
@@ -136,7 +140,7 @@ class Trainer:
             return
 
         def interrupt(*_: Any) -> None:
-            self.interrupted = True
+            self._stop_asked = True
             signal.signal(signal.SIGINT, before)
 
         before = signal.signal(signal.SIGINT, interrupt)

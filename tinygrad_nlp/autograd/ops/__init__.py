@@ -61,6 +61,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "__matmul__": matmul,
     "__rmatmul__": rmatmul,
     "__getitem__": getitem,
+    "__iter__": lambda x: iter(unstack(x)),
 }
 
 METHODS: dict[str, Callable[..., Any]] = {

@@ -240,5 +240,5 @@ class _Part:
         dc_first[...] = dc.T
         flat = dgates.reshape(4 * hidden, -1)
         if dx is not None:
-            dx[...] = matmul(weight_ih.T, flat).reshape(-1, steps, n).transpose(2, 1, 0)
+            dx[...] = matmul(weight_ih.T, flat).reshape(weight_ih.shape[1], steps, n).transpose(2, 1, 0)
         return matmul(flat, self.z.reshape(size, -1).T)

@@ -1,0 +1,312 @@
+"""The examples, run as their readers run them, on little data."""
+
+import contextlib
+import dataclasses
+import functools
+import io
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tyro", reason="examples need the extra `examples`")
+pytest.importorskip("matplotlib", reason="examples need the extra `examples`")
+
+from examples import dates, spiral
+from tinygrad_nlp import nn
+from tinygrad_nlp.data import DataLoader
+from tinygrad_nlp.optim import SGD
+from tinygrad_nlp.training import Checkpoint, save_weights
+
+ROOT = Path(__file__).parents[1]
+PNG = b"\x89PNG"
+
+
+def command_line(*arguments, code=0):
+    """Run a script in an interpreter of its own; gives what it prints, on one line each, without frames."""
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+    assert done.returncode == code, done.stderr
+    return re.sub(r"[│╭╮╰╯─\s]+", " ", done.stdout), done.stderr
+
+
+# --- dates ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """`train --quick`: the folder that it leaves, and what it prints."""
+    out = tmp_path_factory.mktemp("dates") / "new" / "folder"
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        dates.train(dates.Settings(quick=True, out=str(out)))
+    return out, printed.getvalue()
+
+
+@pytest.fixture
+def few_dates(monkeypatch):
+    """270 dates to train on and 30 to test."""
+    monkeypatch.setattr(dates, "load_dates", functools.partial(dates.load_dates, n=300))
+
+
+SMALL = dates.Settings(data="made", hidden_size=8, embed_size=4, batch_size=64)
+
+
+def test_training_leaves_pictures_and_a_checkpoint(quick):
+    out, printed = quick
+    try:
+        import pygraphviz  # noqa: F401
+
+        drawn = "graph.svg"
+    except ImportError:
+        drawn = "graph.svg" if shutil.which("dot") else "graph.dot"
+    assert {path.name for path in out.iterdir()} == {
+        "attention.png", "checkpoint.safetensors", "learning_curve.png", drawn
+    }  # fmt: skip
+    for name in ("attention.png", "learning_curve.png"):
+        assert (out / name).read_bytes().startswith(PNG)
+        assert str(out / name) in printed
+    graph = (out / drawn).read_text(encoding="utf-8")
+    for label in ("AttentionSeq2seq", "encoder", "decoder", "lstm", "attention", "cross_entropy"):
+        assert label in graph
+
+
+def test_training_prints_ten_dates_and_whether_they_are_right(quick):
+    _, printed = quick
+    assert printed.startswith("900 dates to train on, 100 to test (made), ")
+    assert re.search(r"^epoch 1/1  loss [\d.]+  accuracy [\d.]+$", printed, re.MULTILINE)
+    shown = re.findall(r"^([OX])  (.{29}) → (.{10})  \((\d{4}-\d\d-\d\d)\)$", printed, re.MULTILINE)
+    assert len(shown) == 10
+    assert all((right == "O") == (answer == target) for right, _, answer, target in shown)
+
+
+def test_the_checkpoint_holds_all_that_a_reader_of_dates_needs(quick):
+    checkpoint = Checkpoint.load(quick[0] / "checkpoint.safetensors")
+    assert checkpoint.extra["settings"]["hidden_size"] == 32
+    assert checkpoint.extra["settings"]["data"] == "made"
+    assert len(checkpoint.history["loss"]) == 8
+    assert [x for x, _ in checkpoint.history["accuracy"]] == [1]
+
+
+def test_translate_writes_a_date(quick, capsys):
+    out, _ = quick
+    written = []
+    for _ in range(2):
+        dates.translate("sep 27, 1994", str(out))
+        written.append(capsys.readouterr().out)
+    assert re.fullmatch(r".{10}\n", written[0])
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ("sep 27, 1994!", "'sep 27, 1994!': the character '!' at position 12 is not in the vocabulary"),
+        ("9월 27일", "the character '월' at position 1"),
+        ("WEDNESDAY, SEPTEMBER 10, 1997 ", "has 30 characters; a date has at most 29"),
+    ],
+)
+def test_translate_refuses_what_it_cannot_read_and_says_why(quick, question, message):
+    with pytest.raises(SystemExit) as end:
+        dates.translate(question, str(quick[0]))
+    assert message in end.value.code
+
+
+def test_translate_without_a_checkpoint_says_how_to_get_one(tmp_path):
+    with pytest.raises(SystemExit) as end:
+        dates.translate("sep 27, 1994", str(tmp_path))
+    assert f"there is no {tmp_path / 'checkpoint.safetensors'}" in end.value.code
+    assert "examples.dates train" in end.value.code
+
+
+def test_translate_names_a_checkpoint_that_is_cut_short_or_none(quick, tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes((quick[0] / "checkpoint.safetensors").read_bytes()[:-1])
+    with pytest.raises(SystemExit, match=re.escape(f"{path} is cut short")):
+        dates.translate("sep 27, 1994", str(tmp_path))
+    save_weights(nn.Linear(2, 2), path)
+    with pytest.raises(SystemExit, match=re.escape(f"{path} holds weights, but no training state")):
+        dates.translate("sep 27, 1994", str(tmp_path))
+
+
+def test_a_question_is_translated_the_same_alone_and_among_others(quick):
+    checkpoint = Checkpoint.load(quick[0] / "checkpoint.safetensors")
+    vocab = dates.CharVocab([checkpoint.extra["characters"]])
+    model = dates.build(dates.Settings(**checkpoint.extra["settings"]), vocab)
+    model.load_state_dict(checkpoint.weights)
+    x = np.stack([vocab.encode(question.ljust(29)) for question in ("9/27/94", "sep 27, 1994", "MAY 1, 2001")])
+    together, weights = model.translate(x, 0, 10)
+    assert together.shape == (3, 10)
+    assert weights.shape == (3, 10, 29)
+    np.testing.assert_allclose(weights.sum(axis=2), 1, rtol=1e-5)
+    alone, _ = model.translate(x[1:2], 0, 10)
+    assert np.array_equal(alone[0], together[1])
+
+
+def test_exact_match_counts_whole_answers():
+    class Parrot:
+        def translate(self, x, start, length):
+            return x[:, :length], None
+
+    vocab = dates.CharVocab(["_0123456789-"])
+    x = np.random.default_rng(0).integers(12, size=(1203, 29))
+    t = np.concatenate([np.zeros((1203, 1), int), x[:, :10]], axis=1)
+    assert dates.exact_match(Parrot(), vocab, x, t) == 1
+    t[::3, 7] += 1
+    assert dates.exact_match(Parrot(), vocab, x, t) == 802 / 1203
+
+
+def outcome(out):
+    """What a run has come to: all of its checkpoint but the settings."""
+    checkpoint = Checkpoint.load(out / "checkpoint.safetensors")
+    arrays = checkpoint.weights | checkpoint.optimizer.pop("arrays")
+    return (
+        {name: array.tobytes() for name, array in arrays.items()},
+        checkpoint.optimizer,
+        checkpoint.loader,
+        checkpoint.random,
+        checkpoint.history,
+    )
+
+
+@pytest.mark.parametrize("stopped", ["after an epoch", "by Ctrl-C in the evaluation", "by Ctrl-C in a step"])
+def test_resume_goes_on_as_if_the_run_had_never_stopped(few_dates, tmp_path, monkeypatch, capsys, stopped):
+    def settings(**changes):
+        return dataclasses.replace(SMALL, **{"epochs": 2, "out": str(tmp_path / "whole"), **changes})
+
+    dates.train(settings())
+    part = str(tmp_path / "part")
+    if stopped == "after an epoch":
+        dates.train(settings(epochs=1, out=part))
+    else:
+        with monkeypatch.context() as patch:
+            if "evaluation" in stopped:
+                patch.setattr(dates, "exact_match", interrupted(dates.exact_match, at_call=1))
+            else:
+                patch.setattr(dates.AttentionSeq2seq, "forward", interrupted(dates.AttentionSeq2seq.forward, at_call=3))
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as end:
+                dates.train(settings(out=part))
+        assert end.value.code == 130
+        steps = 5 if "evaluation" in stopped else 3
+        assert f"interrupted after {steps} steps; --resume goes on from" in capsys.readouterr().out
+    dates.train(
+        dates.Settings(resume=True, epochs=2, out=part, seed=5, hidden_size=99)
+    )  # its settings are the old ones
+    assert outcome(tmp_path / "part") == outcome(tmp_path / "whole")
+
+
+def interrupted(function, at_call):
+    """The function, with Ctrl-C during one of its calls."""
+    calls = []
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == at_call:
+            signal.raise_signal(signal.SIGINT)
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def test_a_second_interrupt_promises_no_checkpoint(few_dates, tmp_path, monkeypatch, capsys):
+    def interrupt_twice(*_):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(dates.AttentionSeq2seq, "forward", interrupt_twice)
+    with pytest.raises(SystemExit) as end:
+        dates.train(dataclasses.replace(SMALL, out=str(tmp_path)))
+    assert end.value.code == 130
+    assert "--resume" not in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_quick_run_can_be_resumed_for_longer(quick, tmp_path, capsys):
+    shutil.copy(quick[0] / "checkpoint.safetensors", tmp_path)
+    dates.train(dates.Settings(resume=True, epochs=2, out=str(tmp_path)))
+    assert capsys.readouterr().out.startswith("900 dates")
+    assert len(Checkpoint.load(tmp_path / "checkpoint.safetensors").history["loss"]) == 16
+
+
+def test_resume_with_other_dates_is_refused_and_the_checkpoint_stays(few_dates, tmp_path, monkeypatch):
+    settings = dataclasses.replace(SMALL, epochs=1, out=str(tmp_path))
+    dates.train(settings)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    found = dates.load_dates("made")
+    others = dataclasses.replace(found, vocab=dates.CharVocab([found.vocab.characters + "é"]))
+    monkeypatch.setattr(dates, "load_dates", lambda source: others)
+    with pytest.raises(SystemExit, match=r"checkpoint\.safetensors was trained on other dates"):
+        dates.train(dataclasses.replace(settings, resume=True, epochs=2))
+    fewer = dataclasses.replace(found, train=tuple(array[:-1] for array in found.train))
+    monkeypatch.setattr(dates, "load_dates", lambda source: fewer)
+    with pytest.raises((SystemExit, ValueError), match="rows = 270, this loader has rows = 269"):
+        dates.train(dataclasses.replace(settings, resume=True, epochs=2))
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_resume_without_a_checkpoint_names_it(few_dates, tmp_path):
+    with pytest.raises(SystemExit, match=r"there is no file .*checkpoint\.safetensors"):
+        dates.train(dataclasses.replace(SMALL, resume=True, out=str(tmp_path)))
+
+
+def test_resume_from_another_example_is_refused_by_name(few_dates, tmp_path):
+    model = nn.Linear(2, 2)
+    loader = DataLoader((np.zeros((4, 2)),), 2)
+    Checkpoint.of(model, SGD(model.parameters(), lr=0.1), loader).save(tmp_path / "checkpoint.safetensors")
+    with pytest.raises(SystemExit, match=r"checkpoint\.safetensors is not a checkpoint of examples\.dates"):
+        dates.train(dataclasses.replace(SMALL, resume=True, out=str(tmp_path)))
+    with pytest.raises(SystemExit, match=r"checkpoint\.safetensors is not a checkpoint of examples\.dates"):
+        dates.translate("sep 27, 1994", str(tmp_path))
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_before_any_training(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(dates, "load_dates", None)  # not reached
+    with pytest.raises(SystemExit, match=re.escape(str(tmp_path / "file" / "folder"))):
+        dates.train(dataclasses.replace(SMALL, out=str(tmp_path / "file" / "folder")))
+
+
+def test_the_command_line_shows_every_setting_with_its_default():
+    shown, _ = command_line("examples.dates", "train", "--help")
+    for field in dataclasses.fields(dates.Settings):
+        flag = "--" + field.name.replace("_", "-")
+        found = re.search(rf"{flag}[ ,].*?\(default: (.*?)\)", shown)
+        assert found, f"{flag} is not shown"
+        assert found[1] == str(field.default), flag
+
+
+def test_the_command_line_ends_without_a_traceback(tmp_path):
+    _, error = command_line("examples.dates", "translate", "sep 27, 1994", "--out", str(tmp_path), code=1)
+    assert error.count("\n") == 1
+    assert "there is no" in error
+
+
+# --- spiral -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_spiral_leaves_two_pictures_and_its_loss(tmp_path, capsys):
+    loss = spiral.main(spiral.Settings(epochs=3, out=str(tmp_path / "new")))
+    assert math.isfinite(loss)
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"boundary.png", "learning_curve.png"}
+    assert all(path.read_bytes().startswith(PNG) for path in (tmp_path / "new").iterdir())
+    printed = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(rf"loss {loss:.2f} at epoch 3, accuracy [\d.]+%", printed[0])
+    assert printed[1:] == [str(tmp_path / "new" / name) for name in ("learning_curve.png", "boundary.png")]
+
+
+def test_the_spiral_reaches_the_documents_figure(tmp_path):
+    assert spiral.main(spiral.Settings(out=str(tmp_path))) <= 0.12

@@ -1,0 +1,427 @@
+"""Optimizers against their textbook formulas, on dense and row-sparse gradients; clipping; checkpoints."""
+
+import math
+
+import numpy as np
+import pytest
+
+import tinygrad_nlp as tn
+from tinygrad_nlp import RowSparse, Variable, optim
+from tinygrad_nlp.nn import Parameter
+from tinygrad_nlp.optim import optimizer as optimizer_module
+
+STEPS = 6
+
+
+def parameter(*shape, dtype=np.float64, seed=0):
+    return Parameter(np.random.default_rng(seed).standard_normal(shape).astype(dtype))
+
+
+def gradients(shape, count=STEPS, seed=1):
+    return np.random.default_rng(seed).standard_normal((count, *shape))
+
+
+def train(optimizer, parameter, gradients):
+    for gradient in gradients:
+        parameter.grad = gradient if isinstance(gradient, RowSparse) else gradient.astype(parameter.dtype)
+        optimizer.step()
+
+
+# --- the formulas, as they stand in the books -------------------------------------------------------------------------
+
+
+def sgd(p, gradients, lr):
+    for g in gradients:
+        p = p - lr * g
+    return p
+
+
+def momentum(p, gradients, lr, momentum=0.9):
+    v = np.zeros_like(p)
+    for g in gradients:
+        v = momentum * v + g
+        p = p - lr * v
+    return p
+
+
+def adam(p, gradients, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+    beta1, beta2 = betas
+    m, v = np.zeros_like(p), np.zeros_like(p)
+    for t, g in enumerate(gradients, start=1):
+        p = p - lr * weight_decay * p
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        m_hat = m / (1 - beta1**t)
+        v_hat = v / (1 - beta2**t)
+        p = p - lr * m_hat / (np.sqrt(v_hat) + eps)
+    return p
+
+
+def adamw(p, gradients, weight_decay=1e-2, **settings):
+    return adam(p, gradients, weight_decay=weight_decay, **settings)
+
+
+RULES = [
+    pytest.param(optim.SGD, sgd, {"lr": 0.1}, id="SGD"),
+    pytest.param(optim.Momentum, momentum, {"lr": 0.1}, id="Momentum"),
+    pytest.param(optim.Momentum, momentum, {"lr": 0.1, "momentum": 0.5}, id="Momentum-0.5"),
+    pytest.param(optim.Adam, adam, {}, id="Adam"),
+    pytest.param(optim.Adam, adam, {"lr": 0.1, "betas": (0.5, 0.8), "eps": 1e-2}, id="Adam-other"),
+    pytest.param(optim.AdamW, adamw, {}, id="AdamW"),
+    pytest.param(optim.AdamW, adamw, {"lr": 0.1, "weight_decay": 0.3, "eps": 1e-3}, id="AdamW-other"),
+]
+each_rule = pytest.mark.parametrize(("make", "formula", "settings"), RULES)
+each_optimizer = pytest.mark.parametrize(
+    "make", [lambda ps, kind=kind: kind(ps, lr=0.1) for kind in (optim.SGD, optim.Momentum, optim.Adam, optim.AdamW)],
+    ids=["SGD", "Momentum", "Adam", "AdamW"],
+)  # fmt: skip
+
+
+@each_rule
+@pytest.mark.parametrize("shape", [(3, 4), (5,), (), (0, 3)])
+def test_several_steps_follow_the_formula(make, formula, settings, shape):
+    p, gs = parameter(*shape), gradients(shape)
+    expected = formula(p.data.copy(), gs, **settings)
+    array = p.data
+    train(make([p], **settings), p, gs)
+    assert p.data is array  # in place
+    np.testing.assert_allclose(p.data, expected, rtol=1e-11)
+
+
+@each_rule
+def test_float32_stays_float32(make, formula, settings):
+    p, gs = parameter(3, 4, dtype=np.float32), gradients((3, 4))
+    expected = formula(p.data.astype(float), gs, **settings)
+    optimizer = make([p], **settings)
+    train(optimizer, p, gs)
+    assert p.dtype == np.float32
+    assert {array.dtype for state in optimizer.state for array in state.values()} <= {np.dtype(np.float32)}
+    np.testing.assert_allclose(p.data, expected, rtol=1e-4, atol=1e-6)
+
+
+@each_rule
+@pytest.mark.parametrize("layout", ["contiguous", "transposed", "gaps", "transposed gradient"])
+def test_an_array_in_blocks_is_treated_as_a_small_one(make, formula, settings, layout, monkeypatch):
+    monkeypatch.setattr(optimizer_module, "BLOCK", 8)
+    p, gs = parameter(6, 7), gradients((6, 7))
+    if layout == "transposed":
+        p.data = p.data.T.copy().T
+    elif layout == "gaps":
+        p.data = np.repeat(p.data, 2, axis=1)[:, ::2]
+    elif layout == "transposed gradient":
+        gs = gs.transpose(0, 2, 1).copy().transpose(0, 2, 1)
+    expected = formula(p.data.copy(), gs, **settings)
+    train(make([p], **settings), p, gs)
+    np.testing.assert_allclose(p.data, expected, rtol=1e-11)
+
+
+def test_blocks_cover_a_large_array_once():
+    size = 2 * optimizer_module.BLOCK + 5
+    array = np.zeros(size)
+    blocks = [block for (block,) in optimizer_module._blocks(array)]
+    assert [len(block) for block in blocks] == [optimizer_module.BLOCK] * 2 + [5]
+    for block in blocks:
+        block += 1
+    assert (array == 1).all()
+
+
+@each_optimizer
+def test_gradients_are_not_changed(make):
+    p = parameter(3, 4)
+    p.grad = gradients((3, 4))[0]
+    p.grad.flags.writeable = False
+    make([p]).step()
+
+
+@each_optimizer
+def test_a_parameter_without_a_gradient_is_left_alone(make):
+    used, unused = parameter(2), parameter(2, seed=5)
+    before = unused.data.copy()
+    optimizer = make([unused, used])
+    train(optimizer, used, gradients((2,)))
+    np.testing.assert_array_equal(unused.data, before)
+    assert optimizer.state[0] == {}
+
+
+@each_optimizer
+def test_a_gradient_with_a_graph_of_its_own_counts_as_its_array(make):
+    p, q = parameter(3), parameter(3)
+    (p * p * p).sum().backward(create_graph=True)
+    assert isinstance(p.grad, Variable)
+    q.grad = p.grad.data.copy()
+    for each in (p, q):
+        make([each]).step()
+    np.testing.assert_array_equal(p.data, q.data)
+
+
+@each_optimizer
+def test_a_parameter_that_is_listed_twice_is_updated_once(make):
+    p, q = parameter(3), parameter(3)
+    p.grad = q.grad = gradients((3,))[0]
+    make([p, p]).step()
+    make([q]).step()
+    np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_the_learning_rate_can_be_changed_between_steps():
+    p, gs = parameter(3), gradients((3,), count=2)
+    expected = p.data - 0.5 * gs[0] - 0.25 * gs[1]
+    optimizer = optim.SGD([p], lr=0.5)
+    train(optimizer, p, gs[:1])
+    optimizer.lr = 0.25
+    train(optimizer, p, gs[1:])
+    np.testing.assert_allclose(p.data, expected)
+
+
+def test_zero_grad_forgets_all_gradients():
+    p, q = parameter(2), parameter(2)
+    p.grad = np.ones(2)
+    optim.SGD([p, q], lr=0.1).zero_grad()
+    assert p.grad is None
+    assert q.grad is None
+
+
+@each_optimizer
+def test_an_optimizer_without_parameters_is_refused(make):
+    with pytest.raises(ValueError, match=r"^(SGD|Momentum|Adam|AdamW): no parameters$"):
+        make([])
+
+
+@pytest.mark.parametrize("lr", [-0.1, math.nan])
+def test_a_learning_rate_that_makes_no_sense_is_refused(lr):
+    with pytest.raises(ValueError, match=f"SGD: lr must not be negative, but is {lr}"):
+        optim.SGD([parameter(2)], lr=lr)
+
+
+@each_optimizer
+def test_a_step_between_forward_and_backward_is_an_error_of_the_graph(make):
+    p = parameter(3)
+    p.grad = np.ones(3)
+    loss = (p * p).sum()
+    make([p]).step()
+    with pytest.raises(RuntimeError, match=r"^mul .*was changed in place since; run backward before the change"):
+        loss.backward()
+    (p * p).sum().backward()  # a graph that was made after the step is whole
+
+
+def test_a_step_on_rows_between_forward_and_backward_is_an_error_too():
+    p = parameter(3, 2)
+    p.grad = RowSparse(np.array([1]), np.ones((1, 2)), (3, 2))
+    loss = (p * p).sum()
+    optim.SGD([p], lr=0.1).step()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        loss.backward()
+
+
+# --- row-sparse gradients ---------------------------------------------------------------------------------------------
+
+
+def row_sparse(rows, width=3, size=5, seed=0):
+    values = np.random.default_rng(seed).standard_normal((len(rows), width))
+    return RowSparse(np.array(rows, np.int64), values, (size, width))
+
+
+@each_rule
+@pytest.mark.parametrize("rows", [[1], [4, 1, 1, 0], [2, 2, 2], []])
+def test_a_row_sparse_gradient_counts_as_the_dense_one(make, formula, settings, rows):
+    p, q = parameter(5, 3), parameter(5, 3)
+    sparse = [row_sparse(rows, seed=seed) for seed in range(STEPS)]
+    train(make([p], **settings), p, sparse)
+    train(make([q], **settings), q, [g.to_dense() for g in sparse])
+    np.testing.assert_allclose(p.data, q.data, rtol=1e-12)
+
+
+def test_sgd_touches_only_the_rows_that_were_looked_up():
+    p = parameter(5, 3)
+    before = p.data.copy()
+    p.data[2] = np.nan  # nobody reads it
+    train(optim.SGD([p], lr=0.1), p, [row_sparse([4, 1, 1])])
+    np.testing.assert_array_equal(p.data[[0, 3]], before[[0, 3]])
+    assert (p.data[[1, 4]] != before[[1, 4]]).all()
+
+
+def test_moments_move_also_the_rows_that_were_looked_up_before():
+    p = parameter(5, 3)
+    optimizer = optim.Momentum([p], lr=0.1)
+    train(optimizer, p, [row_sparse([1])])
+    before = p.data.copy()
+    train(optimizer, p, [row_sparse([2])])
+    assert (p.data[[1, 2]] != before[[1, 2]]).all()
+    np.testing.assert_array_equal(p.data[[0, 3, 4]], before[[0, 3, 4]])
+
+
+def test_an_embedding_is_trained_by_rows():
+    table = parameter(5, 3)
+    tn.embedding(np.array([4, 1, 1]), table).sum().backward()
+    assert isinstance(table.grad, RowSparse)
+    expected = table.data.copy()
+    expected[[1, 4]] -= [[0.2], [0.1]]
+    optim.SGD([table], lr=0.1).step()
+    np.testing.assert_allclose(table.data, expected)
+
+
+# --- clipping ---------------------------------------------------------------------------------------------------------
+
+
+def with_gradient(gradient):
+    p = Parameter(np.zeros(gradient.shape, gradient.dtype))
+    p.grad = gradient
+    return p
+
+
+def test_gradients_are_scaled_together_to_the_norm_that_is_allowed():
+    a, b = with_gradient(np.array([3.0, 0.0])), with_gradient(np.array([[0.0], [4.0]]))
+    assert optim.clip_grad_norm_([a, b], 1.0) == 5.0
+    np.testing.assert_allclose(a.grad, [0.6, 0])
+    np.testing.assert_allclose(b.grad, [[0], [0.8]])
+    assert optim.clip_grad_norm_([a, b], 1.1) == pytest.approx(1)
+
+
+def test_gradients_are_changed_in_place_and_keep_their_dtype():
+    gradient = np.array([3.0, 4.0], np.float32)
+    p = with_gradient(gradient)
+    optim.clip_grad_norm_([p], 0.5)
+    assert p.grad is gradient
+    assert gradient.dtype == np.float32
+    np.testing.assert_allclose(gradient, [0.3, 0.4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("max_norm", [5.0, 6.0, math.inf])
+def test_below_the_limit_nothing_changes(max_norm):
+    p = with_gradient(np.array([3.0, 4.0]))
+    p.grad.flags.writeable = False
+    assert optim.clip_grad_norm_([p], max_norm) == 5.0
+
+
+def test_a_parameter_that_is_listed_twice_counts_once():
+    p = with_gradient(np.array([3.0, 4.0]))
+    assert optim.clip_grad_norm_([p, p], 1.0) == 5.0
+    np.testing.assert_allclose(p.grad, [0.6, 0.8])
+
+
+def test_rows_that_are_named_twice_are_summed_before_the_norm():
+    sparse = RowSparse(np.array([1, 0, 1]), np.array([[1.0, 0.0], [0.0, 4.0], [2.0, 0.0]]), (3, 2))
+    p = with_gradient(np.zeros((3, 2)))
+    p.grad = sparse
+    expected = sparse.to_dense() / 5
+    assert optim.clip_grad_norm_([p], 1.0) == 5.0
+    assert isinstance(p.grad, RowSparse)
+    np.testing.assert_allclose(p.grad.to_dense(), expected)
+
+
+@pytest.mark.parametrize("gradient", [np.array(2.0), np.arange(6.0).reshape(2, 3).T, np.zeros((0, 2))])
+def test_gradients_of_any_shape_and_layout_are_clipped(gradient):
+    norm = np.sqrt((gradient**2).sum())
+    expected = gradient / max(norm, 1)
+    p = with_gradient(gradient)
+    assert optim.clip_grad_norm_([p], 1.0) == pytest.approx(norm)
+    np.testing.assert_allclose(p.grad, expected)
+
+
+def test_a_gradient_with_a_graph_of_its_own_is_clipped_too():
+    p = parameter(3)
+    (p * p * 10.0).sum().backward(create_graph=True)
+    assert isinstance(p.grad, Variable)
+    norm = 20 * np.linalg.norm(p.data)
+    assert optim.clip_grad_norm_([p], 1.0) == pytest.approx(norm)
+    np.testing.assert_allclose(p.grad, 20 * p.data / norm)
+
+
+def test_gradients_that_share_memory_under_create_graph_are_each_clipped_once():
+    p, q = parameter(3), parameter(3)
+    seed = np.full(3, 2.0)
+    (p + q).backward(seed, create_graph=True)
+    norm = optim.clip_grad_norm_([p, q], 1.0)
+    assert norm == pytest.approx(math.sqrt(24))
+    for gradient in (p.grad, q.grad):
+        np.testing.assert_allclose(gradient, 2 / norm)
+    assert (seed == 2).all()
+
+
+def test_no_gradient_has_the_norm_zero():
+    assert optim.clip_grad_norm_([parameter(2)], 1.0) == 0
+    assert optim.clip_grad_norm_([], 1.0) == 0
+    p = with_gradient(np.zeros(2))
+    assert optim.clip_grad_norm_([p], 1.0) == 0
+    np.testing.assert_array_equal(p.grad, [0, 0])
+
+
+def test_a_norm_that_is_not_a_number_is_returned_and_changes_nothing():
+    """The caller can see it and skip the step; scaling by it would spread it over all parameters."""
+    broken, sound = with_gradient(np.array([math.nan, 3.0])), with_gradient(np.array([4.0]))
+    assert math.isnan(optim.clip_grad_norm_([broken, sound], 1.0))
+    np.testing.assert_array_equal(broken.grad, [math.nan, 3])
+    np.testing.assert_array_equal(sound.grad, [4])
+
+
+@pytest.mark.parametrize("max_norm", [0, -1.0, math.nan])
+def test_a_limit_that_is_not_above_zero_is_refused(max_norm):
+    with pytest.raises(ValueError, match=f"clip_grad_norm_: max_norm must be above 0, not {max_norm}"):
+        optim.clip_grad_norm_([parameter(2)], max_norm)
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+@each_optimizer
+def test_a_run_that_is_taken_up_again_continues_identically(make):
+    p, gs = parameter(3, 4), gradients((3, 4))
+    optimizer = make([parameter(2), p])  # the first never has a gradient
+    train(optimizer, p, gs[:3])
+    optimizer.lr = 0.03
+    q = Parameter(p.data.copy())
+    fresh = make([parameter(2), q])
+    fresh.load_state_dict(optimizer.state_dict())
+    train(optimizer, p, gs[3:])
+    train(fresh, q, gs[3:])  # has arrays of its own: the first did not change them
+    np.testing.assert_array_equal(p.data, q.data)
+    assert fresh.steps == optimizer.steps == STEPS
+    assert fresh.lr == 0.03
+
+
+def test_a_state_has_a_name_for_every_array():
+    p, q = parameter(2), parameter(3)
+    optimizer = optim.Adam([p, q], lr=0.1)
+    train(optimizer, q, gradients((3,), count=2))
+    state = optimizer.state_dict()
+    assert (state["steps"], state["lr"], list(state["arrays"])) == (2, 0.1, ["1.m", "1.v"])
+
+
+def test_a_state_takes_the_dtype_of_the_parameters():
+    p, q = parameter(3), parameter(3, dtype=np.float32)
+    optimizer, other = optim.Momentum([p], lr=0.1), optim.Momentum([q], lr=0.1)
+    train(optimizer, p, gradients((3,)))
+    other.load_state_dict(optimizer.state_dict())
+    assert other.state[0]["v"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"2.m": np.zeros(2), "2.v": np.zeros(2)}, r"the state 2\.m \(2,\) is not of these parameters"),
+        ({"0.m": np.zeros(2), "0.w": np.zeros(2)}, r"the state 0\.w \(2,\)"),
+        ({"0.m": np.zeros(3), "0.v": np.zeros(2)}, r"the state 0\.m \(3,\)"),
+        ({"m": np.zeros(2)}, r"the state m \(2,\)"),
+        ({"-1.m": np.zeros(2)}, r"the state -1\.m"),
+        ({"0.m": np.ones(2), "0.v": np.ones(2), "1.v": np.zeros(3)}, r"the state of a parameter is not whole: \['v'\]"),
+    ],
+)
+def test_a_foreign_state_is_refused_and_changes_nothing(arrays, message):
+    p, q = parameter(2), parameter(3)
+    optimizer = optim.Adam([p, q], lr=0.1)
+    train(optimizer, p, gradients((2,)))
+    before = {slot: array.copy() for slot, array in optimizer.state[0].items()}
+    with pytest.raises(ValueError, match=f"^Adam: {message}"):
+        optimizer.load_state_dict({"steps": 99, "lr": 9.0, "arrays": arrays})
+    assert (optimizer.steps, optimizer.lr) == (STEPS, 0.1)
+    np.testing.assert_equal(optimizer.state, [before, {}])
+
+
+def test_the_state_of_another_rule_is_refused():
+    p = parameter(2)
+    momentum, adam, sgd = optim.Momentum([p], lr=0.1), optim.Adam([p], lr=0.1), optim.SGD([p], lr=0.1)
+    for optimizer in (momentum, adam):
+        train(optimizer, p, gradients((2,)))
+    for taker, giver in ((adam, momentum), (momentum, adam), (sgd, adam), (sgd, momentum)):
+        with pytest.raises(ValueError, match=f"^{type(taker).__name__}: the state"):
+            taker.load_state_dict(giver.state_dict())

@@ -1,0 +1,359 @@
+"""The library's own threads: shared work, shared matrix products, and BLAS held to one thread meanwhile."""
+
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import threadpoolctl
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_nlp as tn
+from tinygrad_nlp import threads
+
+TIMEOUT = 30  # seconds: only a deadlock takes that long
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """Every product is worth three threads; gives the list of how many parts each call was cut into."""
+    parts = []
+    side_by_side = threads.side_by_side
+
+    def counted(function, arguments):
+        parts.append(len(arguments))
+        return side_by_side(function, arguments)
+
+    monkeypatch.setattr(threads, "_ALONE", 0)
+    monkeypatch.setattr(threads, "_EACH", 0)
+    monkeypatch.setattr(threads, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(threads, "count", lambda: 3)
+    monkeypatch.setattr(threads, "side_by_side", counted)
+    return parts
+
+
+@pytest.fixture
+def blas_of_two_threads():
+    """Two threads for BLAS, however many there are outside."""
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        yield
+
+
+def blas_threads():
+    return [library.get_num_threads() for library in threads._blas()]
+
+
+def normal(*shape, dtype=np.float64):
+    return np.random.default_rng(0).standard_normal(shape).astype(dtype)
+
+
+# --- slices -----------------------------------------------------------------------------------------------------------
+
+
+@given(size=st.integers(0, 100), parts=st.integers(1, 9))
+def test_slices_cover_everything_once_in_nearly_equal_parts(size, parts):
+    slices = threads.slices(size, parts)
+    assert len(slices) == parts
+    assert [i for part in slices for i in range(size)[part]] == list(range(size))
+    lengths = [len(range(size)[part]) for part in slices]
+    assert max(lengths) - min(lengths) <= 1
+
+
+# --- side by side -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 100])
+def test_side_by_side_gives_the_results_in_order(count):
+    assert threads.side_by_side(lambda x: x * x, list(range(count))) == [x * x for x in range(count)]
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_side_by_side_runs_at_once(count):
+    meeting = threading.Barrier(count, timeout=TIMEOUT)
+    arrived = threads.side_by_side(lambda _: meeting.wait(), list(range(count)))
+    assert sorted(arrived) == list(range(count))
+
+
+def test_one_argument_needs_no_thread():
+    assert threads.side_by_side(lambda _: threading.current_thread(), [0]) == [threading.current_thread()]
+
+
+def test_the_first_argument_is_done_by_the_calling_thread():
+    first, second = threads.side_by_side(lambda _: threading.current_thread(), [0, 1])
+    assert first is threading.current_thread()
+    assert second is not first
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_in_any_thread_comes_out_once_all_have_ended(failing):
+    ended = []
+
+    def work(number):
+        if number == failing:
+            raise ArithmeticError(f"in part {number}")
+        threading.Event().wait(0.05)
+        ended.append(number)
+
+    with pytest.raises(ArithmeticError, match=f"in part {failing}"):
+        threads.side_by_side(work, [0, 1])
+    assert ended == [1 - failing]
+
+
+def test_within_shared_work_nothing_is_shared_again(shared):
+    a, b = normal(6, 5), normal(5, 4)
+    meeting = threading.Barrier(2, timeout=TIMEOUT)
+
+    def inner(_):
+        return threading.current_thread()
+
+    def outer(_):
+        meeting.wait()
+        busy = threading.current_thread()
+        assert threads.side_by_side(inner, range(4)) == [busy] * 4
+        product = threads.matmul(a, b)
+        assert threads.side_by_side(inner, range(4)) == [busy] * 4  # still: the first call did not end the state
+        return product
+
+    for product in threads.side_by_side(outer, [0, 1]):
+        np.testing.assert_array_equal(product, a @ b)
+    assert shared == [2, 4, 4, 4, 4]  # no product was cut
+
+
+def test_the_count_is_one_inside_and_what_blas_was_set_to_outside(blas_of_two_threads):
+    assert threads.count() == 2
+    assert threads.side_by_side(lambda _: threads.count(), [0, 1]) == [1, 1]
+    assert threads.count() == 2
+
+
+def test_the_count_follows_what_the_user_sets():
+    with threadpoolctl.threadpool_limits(1, "blas"):
+        assert threads.count() == 1
+
+
+def test_threads_handle_floating_point_errors_as_the_caller_asked():
+    with np.errstate(invalid="raise"):
+        for divide in (lambda x: x / x, lambda x: np.sqrt(x - 1)):
+            with pytest.raises(FloatingPointError):
+                threads.side_by_side(lambda i, divide=divide: i and divide(np.zeros(3)), [0, 1])
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        results = threads.side_by_side(lambda _: np.zeros(1) / np.zeros(1), [0, 1])
+    assert np.isnan(results).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_shares_work_among_threads_of_its_own():
+    program = """
+import os, time, tinygrad_nlp
+from tinygrad_nlp import threads
+square = lambda x: x * x
+assert threads.side_by_side(square, range(4)) == [0, 1, 4, 9]
+time.sleep(0.1)  # until the threads wait for work, which the child would leave to them
+child = os.fork()
+if not child:
+    os._exit(0 if threads.side_by_side(square, [2, 3]) == [4, 9] else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=TIMEOUT)
+
+
+# --- BLAS's threads ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_blas_has_one_thread_inside_and_as_many_as_before_outside(fails, blas_of_two_threads):
+    def work(_):
+        if fails:
+            raise ArithmeticError
+        return blas_threads()
+
+    before = blas_threads()
+    assert set(before) == {2}
+    if fails:
+        with pytest.raises(ArithmeticError):
+            threads.side_by_side(work, [0, 1])
+    else:
+        for inside in threads.side_by_side(work, [0, 1]):
+            assert set(inside) == {1}
+    assert blas_threads() == before
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_of_two_users_at_once_the_last_gives_blas_its_threads_back(fails, blas_of_two_threads):
+    both_in, first_out = threading.Barrier(2, timeout=TIMEOUT), threading.Event()
+    seen = []
+
+    def user(is_first):
+        def work(part):
+            if part == 0:
+                both_in.wait()
+                assert is_first or first_out.wait(TIMEOUT)
+                seen.extend(blas_threads())
+            elif fails:
+                raise ArithmeticError
+
+        try:
+            threads.side_by_side(work, [0, 1])
+        finally:
+            if is_first:
+                first_out.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        users = [pool.submit(user, is_first) for is_first in (True, False)]
+        errors = [user.exception(TIMEOUT) for user in users]
+        assert [type(error) for error in errors] == [ArithmeticError if fails else type(None)] * 2
+        assert set(seen) == {1}
+        assert set(blas_threads()) == {2}
+
+
+def test_the_user_can_still_set_blas_after_another_thread_has_held_it():
+    with threadpoolctl.threadpool_limits(2, "blas"), ThreadPoolExecutor(1) as pool:
+        pool.submit(threads.side_by_side, abs, [1, 2]).result()
+        with threadpoolctl.threadpool_limits(3, "blas"):
+            assert set(blas_threads()) == {3}
+        assert set(blas_threads()) == {2}
+
+
+def test_a_product_that_is_too_small_to_share_holds_blas_to_one_thread(monkeypatch, blas_of_two_threads):
+    monkeypatch.setattr(threads, "_ALONE", 0)
+    inside = []
+    matmul = np.matmul
+
+    def watched(*args, **kwargs):
+        inside.extend(blas_threads())
+        return matmul(*args, **kwargs)
+
+    monkeypatch.setattr(np, "matmul", watched)
+    threads.matmul(normal(3, 4), normal(4, 5))
+    assert set(inside) == {1}
+    assert set(blas_threads()) == {2}
+
+
+# --- matrix products --------------------------------------------------------------------------------------------------
+
+SHAPES = [
+    ((7, 5), (5, 3)),  # more rows than columns: cut by rows
+    ((3, 5), (5, 7)),  # cut by columns
+    ((1, 5), (5, 7)),
+    ((7, 5), (5, 1)),
+    ((2, 1), (1, 2)),
+    ((7, 4, 5), (7, 5, 3)),
+    ((7, 4, 5), (5, 3)),  # one b for all
+    ((2, 4, 5), (2, 5, 3)),  # fewer than threads
+    ((1, 4, 5), (1, 5, 3)),
+    ((3, 2, 4, 5), (3, 2, 5, 6)),
+    ((3, 2, 4, 5), (5, 6)),
+]
+NOT_SHARED = [((3, 4, 5), (1, 5, 6)), ((4, 5), (3, 5, 6)), ((2, 1, 4, 5), (3, 5, 6))]  # broadcast
+EMPTY = [((0, 5), (5, 3)), ((4, 0), (0, 3)), ((4, 5), (5, 0)), ((0, 4, 5), (0, 5, 3)), ((3, 4, 0), (0, 2))]
+VECTORS = [((5,), (5,)), ((5,), (5, 3)), ((4, 5), (5,)), ((2, 4, 5), (5,))]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize(("shape_a", "shape_b"), SHAPES + NOT_SHARED + EMPTY + VECTORS)
+@pytest.mark.parametrize("size", ["small", "shared"])
+def test_matmul_is_the_product(size, shape_a, shape_b, dtype, request):
+    parts = request.getfixturevalue("shared") if size == "shared" else []
+    a, b = normal(*shape_a) * 10, normal(*shape_b) * 10
+    a, b = a.astype(dtype), b.astype(dtype)
+    result = threads.matmul(a, b)
+    assert result.dtype == dtype
+    assert result.shape == (a @ b).shape
+    np.testing.assert_allclose(result, a @ b, rtol=1e-5 if dtype == np.float32 else 1e-13, atol=1e-4)
+    if size == "shared":
+        assert bool(parts) == ((shape_a, shape_b) in SHAPES)
+
+
+@pytest.mark.parametrize(("shape_a", "shape_b"), SHAPES + NOT_SHARED + EMPTY)
+def test_a_product_is_written_to_out(shared, shape_a, shape_b):
+    a, b = normal(*shape_a), normal(*shape_b)
+    expected = a @ b
+    wide = np.full((*expected.shape[:-1], 2 * expected.shape[-1]), 7.0)
+    out = wide[..., ::2]  # not contiguous
+    assert threads.matmul(a, b, out=out) is out
+    np.testing.assert_allclose(out, expected, rtol=1e-12)
+    assert (wide[..., 1::2] == 7).all()
+
+
+@pytest.mark.parametrize(("shape_a", "shape_b"), SHAPES)
+@pytest.mark.parametrize("layout", ["transposed", "gaps", "backwards", "read-only"])
+def test_factors_may_lie_in_memory_in_any_way(shared, shape_a, shape_b, layout):
+    def lie(x):
+        if layout == "transposed":
+            return x.swapaxes(-1, -2).copy().swapaxes(-1, -2)
+        if layout == "gaps":
+            return np.repeat(x, 2, axis=-1)[..., ::2]
+        if layout == "backwards":
+            return x[..., ::-1]
+        x.flags.writeable = False
+        return x
+
+    a, b = lie(normal(*shape_a)), lie(normal(*shape_b))
+    np.testing.assert_allclose(threads.matmul(a, b), a @ b, rtol=1e-12)
+    assert shared
+
+
+def test_factors_of_two_dtypes_give_the_wider_one(shared):
+    assert threads.matmul(normal(4, 5, dtype=np.float32), normal(5, 4)).dtype == np.float64
+    assert shared
+
+
+def test_a_large_product_is_cut_into_as_many_parts_as_are_worth_a_thread(monkeypatch):
+    cuts = []
+
+    def one_after_the_other(function, arguments):
+        cuts.append(len(arguments))
+        return [function(argument) for argument in arguments]
+
+    monkeypatch.setattr(threads, "side_by_side", one_after_the_other)
+    monkeypatch.setattr(threads, "count", lambda: 3)
+    for rows, parts in [(64, []), (256, [2]), (512, [3])]:  # times 2**16 multiplications; a thread is worth 2**23
+        cuts.clear()
+        a, b = np.ones((rows, 256), np.float32), np.ones((256, 256), np.float32)
+        assert (threads.matmul(a, b) == 256).all()
+        assert cuts == parts
+
+
+@pytest.mark.parametrize(("shape_a", "shape_b"), [((4, 5), (4, 3)), ((2, 4, 5), (3, 5, 6)), ((3, 4, 5), (3, 4, 6))])
+@pytest.mark.parametrize("size", ["small", "shared"])
+def test_factors_that_do_not_fit_are_refused_and_blas_gets_its_threads_back(
+    size, shape_a, shape_b, request, blas_of_two_threads
+):
+    if size == "shared":
+        request.getfixturevalue("shared")
+    with pytest.raises(ValueError, match=r"matmul|broadcast"):
+        threads.matmul(np.ones(shape_a), np.ones(shape_b))
+    assert set(blas_threads()) == {2}
+
+
+class Foreign:
+    """An array of another library, as CuPy's, that knows matrix products itself."""
+
+    ndim = 2
+
+    def __matmul__(self, other):
+        return "its own product"
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=(None,), **kwargs):
+        assert ufunc is np.matmul
+        return "its own product", out[0]
+
+
+def test_arrays_of_another_library_multiply_themselves(shared):
+    assert threads.matmul(Foreign(), Foreign()) == "its own product"
+    assert threads.matmul(Foreign(), np.ones((2, 2))) == "its own product"
+    out = Foreign()
+    assert threads.matmul(Foreign(), Foreign(), out=out) == ("its own product", out)
+    assert not shared
+
+
+def test_variables_are_multiplied_with_a_graph(shared):
+    a, b = (tn.Variable(normal(4, 4), requires_grad=True) for _ in range(2))
+    product = threads.matmul(a, b)
+    product.sum().backward()
+    np.testing.assert_allclose(product.data, a.data @ b.data)
+    np.testing.assert_allclose(a.grad, np.ones((4, 4)) @ b.data.T)

@@ -1,0 +1,736 @@
+"""Training: the loop, its callbacks, and runs that are stopped or killed and go on as if nothing had happened."""
+
+import errno
+import json
+import math
+import os
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_nlp as tn
+from tinygrad_nlp import backend, nn, optim
+from tinygrad_nlp.data import DataLoader
+from tinygrad_nlp.training import (
+    Callback,
+    Checkpoint,
+    Evaluation,
+    ProgressBar,
+    SaveCheckpoint,
+    Trainer,
+    load_weights,
+    output_folder,
+    save_weights,
+)
+
+ROWS, BATCH = 22, 6
+STEPS = 4  # of an epoch; the last batch is smaller
+EPOCHS = 2
+
+
+class Classifier(nn.Module):
+    """Two layers with dropout between them: a step depends on the library's random stream."""
+
+    def __init__(self, hidden=5):
+        self.hidden = nn.Linear(2, hidden)
+        self.dropout = nn.Dropout(0.3)
+        self.out = nn.Linear(hidden, 3)
+
+    def forward(self, x, t):
+        return nn.functional.cross_entropy(self.out(self.dropout(tn.sigmoid(self.hidden(x)))), t)
+
+
+def data(rows=ROWS):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(rows, 2)).astype(np.float32), rng.integers(3, size=rows)
+
+
+class Run:
+    """All parts of a training run; `before_loss` and `while_evaluating` see the trainer at these moments."""
+
+    def __init__(self, path=None, seed=0, callbacks=(), before_loss=None, while_evaluating=None):
+        tn.manual_seed(seed)
+        self.model = Classifier()
+        self.optimizer = optim.Adam(self.model.parameters(), lr=0.05)
+        self.loader = DataLoader(data(), BATCH, seed=seed)
+        self.before_loss, self.while_evaluating = before_loss, while_evaluating
+        self.loss_factor = lambda: 1.0
+        saving = [] if path is None else [SaveCheckpoint(path)]
+        self.trainer = Trainer(
+            self.model,
+            self.optimizer,
+            self.loss,
+            max_norm=0.5,
+            callbacks=[Evaluation(self.measure), *callbacks, *saving],
+        )
+
+    def loss(self, x, t):
+        if self.before_loss is not None:
+            self.before_loss(self.trainer)
+        return self.model(x, t) * self.loss_factor()
+
+    def measure(self):
+        if self.while_evaluating is not None:
+            self.while_evaluating(self.trainer)
+        return {"test loss": self.model(*data())}
+
+    def fit(self, **options):
+        self.trainer.fit(self.loader, EPOCHS, **options)
+        return self
+
+    def state(self):
+        return state_of(self.model, self.optimizer, self.loader) | {
+            "history": self.trainer.history,
+            "steps": self.trainer.steps,
+        }
+
+
+def state_of(model, optimizer, loader):
+    """Everything that training changes, in a form that compares bit for bit."""
+    optimizer_state = optimizer.state_dict()
+    arrays = model.state_dict() | optimizer_state.pop("arrays")
+    return {
+        "arrays": {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in arrays.items()},
+        "optimizer": optimizer_state,
+        "loader": loader.state_dict(),
+        "random": backend.generator().bit_generator.state,
+    }
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------------
+
+
+def test_fit_makes_every_step_and_keeps_the_history():
+    run = Run().fit()
+    history = run.trainer.history
+    assert run.trainer.steps == run.optimizer.steps == STEPS * EPOCHS
+    assert run.loader.epoch == EPOCHS
+    assert [x for x, _ in history["loss"]] == [(i + 1) / STEPS for i in range(STEPS * EPOCHS)]
+    assert [x for x, _ in history["test loss"]] == [1, 2]
+    assert all(type(value) is float for points in history.values() for _, value in points)
+
+
+def test_fit_is_the_loop_that_one_would_write():
+    tn.manual_seed(0)
+    model, losses = Classifier(), []
+    optimizer = optim.Adam(model.parameters(), lr=0.05)
+    loader = DataLoader(data(), BATCH)
+    for _ in range(EPOCHS):
+        for x, t in loader:
+            optimizer.zero_grad()
+            loss = model(x, t)
+            loss.backward()
+            optim.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
+            losses.append(float(loss))
+    by_hand = state_of(model, optimizer, loader)
+
+    tn.manual_seed(0)
+    model = Classifier()
+    optimizer = optim.Adam(model.parameters(), lr=0.05)
+    loader = DataLoader(data(), BATCH)
+    trainer = Trainer(model, optimizer, max_norm=0.5)  # the loss is the model itself
+    trainer.fit(loader, EPOCHS)
+    assert state_of(model, optimizer, loader) == by_hand
+    assert [value for _, value in trainer.history["loss"]] == losses
+
+
+@pytest.mark.parametrize("max_norm", [None, 0.01])
+def test_max_norm_bounds_the_gradient_of_a_step(max_norm):
+    norms = []
+
+    class Watch(Callback):
+        def on_step(self, trainer):
+            norms.append(math.sqrt(sum(float((p.grad**2).sum()) for p in trainer.model.parameters())))
+
+    model = Classifier()
+    Trainer(model, optim.SGD(model.parameters(), lr=0.1), max_norm=max_norm, callbacks=[Watch()]).fit(
+        DataLoader(data(), BATCH), epochs=1
+    )
+    assert len(norms) == STEPS
+    if max_norm is None:
+        assert min(norms) > 0.02
+    else:
+        np.testing.assert_allclose(norms, max_norm, rtol=1e-5)
+
+
+def test_fit_called_again_with_more_epochs_goes_on():
+    at_once = Run().fit()
+    in_two = Run()
+    in_two.trainer.fit(in_two.loader, 1)
+    in_two.trainer.fit(in_two.loader, 2)
+    assert in_two.trainer.history == at_once.trainer.history
+
+
+class Diary(Callback):
+    """Writes down what it is called with."""
+
+    def __init__(self, name, events):
+        self.name, self.events = name, events
+
+    def on_start(self, trainer):
+        self.events.append(f"{self.name} starts at {trainer.steps} of {trainer.total_steps}")
+
+    def on_step(self, trainer):
+        x, t = trainer.batch
+        assert x.shape == (len(t), 2)
+        assert trainer.loss == trainer.history["loss"][-1][1]
+        self.events.append(f"{self.name} step {trainer.steps} with {len(t)}")
+
+    def on_epoch(self, trainer):
+        self.events.append(f"{self.name} epoch {trainer.loader.epoch}")
+
+    def on_stop(self, trainer):
+        self.events.append(f"{self.name} stops")
+
+
+def test_callbacks_are_called_in_their_order_at_the_joints():
+    events = []
+    model = Classifier()
+    callbacks = [Callback(), Diary("a", events), Diary("b", events)]
+    Trainer(model, optim.SGD(model.parameters(), lr=0.1), callbacks=callbacks).fit(DataLoader(data(10), 6), epochs=1)
+    assert events == [
+        "a starts at 0 of 2", "b starts at 0 of 2",
+        "a step 1 with 6", "b step 1 with 6",
+        "a step 2 with 4", "b step 2 with 4",
+        "a epoch 1", "b epoch 1",
+        "a stops", "b stops",
+    ]  # fmt: skip
+
+
+def test_on_stop_is_called_also_after_a_failure():
+    events = []
+
+    def fail(trainer):
+        raise ZeroDivisionError
+
+    run = Run(callbacks=[Diary("a", events)], before_loss=fail)
+    with pytest.raises(ZeroDivisionError):
+        run.fit()
+    assert events == ["a starts at 0 of 8", "a stops"]
+
+
+def test_record_adds_a_figure_at_the_present_step():
+    class Record(Callback):
+        def on_step(self, trainer):
+            if trainer.steps in (2, 5):
+                trainer.record("lr", trainer.optimizer.lr)
+
+    run = Run(callbacks=[Record()]).fit()
+    assert run.trainer.history["lr"] == [[0.5, 0.05], [1.25, 0.05]]
+
+
+def test_plot_draws_the_history():
+    pytest.importorskip("matplotlib")
+    assert [axes.get_ylabel() for axes in Run().fit().trainer.plot().axes] == ["loss"]
+
+
+# --- callbacks --------------------------------------------------------------------------------------------------------
+
+
+def test_evaluation_runs_in_evaluation_mode_and_training_goes_on_in_training_mode():
+    seen, trained = [], []
+    run = Run(
+        before_loss=lambda trainer: trained.append(run.model.dropout.training),
+        while_evaluating=lambda trainer: seen.append((trainer.model.training, trainer.model.dropout.training)),
+    )
+    run.model.eval()  # fit switches to training
+    run.fit()
+    assert seen == [(False, False)] * EPOCHS
+    assert trained == [True] * STEPS * EPOCHS
+    assert run.model.dropout.training
+
+
+def test_an_evaluation_that_fails_leaves_the_model_in_training_mode():
+    def fail(trainer):
+        raise ZeroDivisionError
+
+    run = Run(while_evaluating=fail)
+    with pytest.raises(ZeroDivisionError):
+        run.fit()
+    assert run.model.training
+    assert run.model.dropout.training
+
+
+def test_progress_bar_leaves_a_line_for_each_evaluated_epoch_and_tells_the_speed(capsys):
+    run = Run(callbacks=[ProgressBar(count=lambda x, t: t.size, unit="points")]).fit()
+    out, bar = capsys.readouterr()
+    lines = out.splitlines()
+    assert len(lines) == EPOCHS
+    losses = [value for _, value in run.trainer.history["loss"]]
+    for epoch, line in enumerate(lines, start=1):
+        mean = np.mean(losses[(epoch - 1) * STEPS : epoch * STEPS])
+        measured = run.trainer.history["test loss"][epoch - 1][1]
+        assert line == f"epoch {epoch}/{EPOCHS}  loss {mean:.5f}  test loss {measured:.5g}"
+    last = bar.split("\r")[-1]
+    assert "epoch 2/2: 100%" in last
+    assert "8/8" in last
+    assert "points/s=" in last
+    assert f"loss={losses[-1]:.4f}" in last
+
+
+def test_progress_bar_counts_tokens_and_leaves_no_line_where_nothing_is_measured(capsys):
+    model = Classifier()
+    bar = ProgressBar()
+    Trainer(model, optim.SGD(model.parameters(), lr=0.1), callbacks=[bar]).fit(DataLoader(data(), BATCH), epochs=1)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "tokens/s=" in err
+    assert bar.counted == ROWS
+
+
+def test_progress_bar_of_a_resumed_run_starts_where_it_stopped(tmp_path, capsys):
+    first = Run(tmp_path / "checkpoint")
+    first.trainer.fit(first.loader, 1)
+    capsys.readouterr()
+    Run(callbacks=[ProgressBar()]).fit(resume=Checkpoint.load(tmp_path / "checkpoint"))
+    out, err = capsys.readouterr()
+    assert "4/8" in err.split("\r")[1]
+    assert "8/8" in err.split("\r")[-1]
+    assert [line.split("  ")[0] for line in out.splitlines()] == ["epoch 2/2"]
+
+
+# --- runs that end early ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("factor", "name"), [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf")])
+def test_a_loss_that_is_not_finite_stops_at_the_step_and_keeps_the_last_good_checkpoint(tmp_path, factor, name):
+    path = tmp_path / "checkpoint"
+    kept = {}
+    run = Run(path, callbacks=[Keep(path, kept)])
+    run.loss_factor = lambda: factor if run.trainer.steps == 5 else 1.0
+    with pytest.raises(FloatingPointError, match=f"the loss is {name} at step 6"):
+        run.fit()
+    assert run.trainer.steps == 5
+    assert path.read_bytes() == kept["file"]
+    assert Checkpoint.load(path).loader["epoch"] == 1
+    for name, array in run.model.state_dict().items():
+        assert np.array_equal(array, kept["weights"][name]), name
+
+
+class Keep(Callback):
+    """Keeps the file and the weights as they are after step 5."""
+
+    def __init__(self, path, kept):
+        self.path, self.kept = path, kept
+
+    def on_step(self, trainer):
+        if trainer.steps == 5:
+            self.kept["file"] = self.path.read_bytes()
+            self.kept["weights"] = {name: array.copy() for name, array in trainer.model.state_dict().items()}
+
+
+def interrupt_before(step):
+    """Ctrl-C while step `step` (from 1) is computed."""
+    return lambda trainer: signal.raise_signal(signal.SIGINT) if trainer.steps == step - 1 else None
+
+
+def interrupt_evaluation(epoch):
+    return lambda trainer: signal.raise_signal(signal.SIGINT) if trainer.loader.epoch == epoch else None
+
+
+INTERRUPTIONS = {f"in step {step}": {"before_loss": interrupt_before(step)} for step in range(1, STEPS * EPOCHS + 1)}
+INTERRUPTIONS |= {
+    f"in evaluation {epoch}": {"while_evaluating": interrupt_evaluation(epoch)} for epoch in range(1, EPOCHS + 1)
+}
+
+
+@pytest.mark.parametrize("moment", INTERRUPTIONS)
+def test_a_run_that_is_interrupted_and_resumed_equals_one_that_never_was_bit_for_bit(tmp_path, moment):
+    path = tmp_path / "checkpoint"
+    handler = signal.getsignal(signal.SIGINT)
+    interrupted = Run(path, **INTERRUPTIONS[moment])
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit()
+    kind, _, number = moment.removeprefix("in ").partition(" ")
+    assert interrupted.trainer.steps == int(number) * (1 if kind == "step" else STEPS)  # the step was finished
+    assert interrupted.trainer.interrupted
+    assert signal.getsignal(signal.SIGINT) is handler
+
+    resumed = Run(path, seed=99)  # everything is different until the checkpoint is read
+    resumed.fit(resume=Checkpoint.load(path))
+    after_resumed = resumed.state(), [batch[0].tobytes() for batch in resumed.loader]
+    uninterrupted = Run(tmp_path / "other").fit()
+    after = uninterrupted.state(), [batch[0].tobytes() for batch in uninterrupted.loader]
+    assert after_resumed == after
+    assert path.read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_a_run_may_be_interrupted_after_every_single_step(tmp_path):
+    path = tmp_path / "checkpoint"
+    resume = None
+    for step in range(1, STEPS * EPOCHS + 1):
+        run = Run(path, seed=step if resume else 0, before_loss=interrupt_before(step))
+        with pytest.raises(KeyboardInterrupt):
+            run.fit(resume=resume)
+        resume = Checkpoint.load(path)
+    last = Run(seed=50).fit(resume=resume)  # the evaluation is left
+    assert last.state() == Run().fit().state()
+
+
+def test_the_second_interrupt_ends_a_run_at_once_and_no_half_step_is_saved(tmp_path):
+    path = tmp_path / "checkpoint"
+    handler = signal.getsignal(signal.SIGINT)
+    run = Run(path)
+
+    class HalfAStep(optim.SGD):
+        def update(self, data, gradient, *state):
+            super().update(data, gradient, *state)
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    run.trainer.optimizer = HalfAStep(run.model.parameters(), lr=0.1)
+    with pytest.raises(KeyboardInterrupt):
+        run.fit()
+    assert run.trainer.steps == 0
+    assert not run.trainer.interrupted
+    assert not path.exists()
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_an_interrupted_run_whose_step_fails_keeps_the_last_good_checkpoint(tmp_path):
+    def interrupt_and_fail(trainer):
+        signal.raise_signal(signal.SIGINT)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Run(tmp_path / "checkpoint", before_loss=interrupt_and_fail).fit()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trainer_can_fit_again_after_an_interruption_without_a_checkpoint():
+    run = Run(before_loss=interrupt_before(2))
+    with pytest.raises(KeyboardInterrupt):
+        run.fit()
+    run.fit()  # leaves the rest of the epoch out: the loop over it is over
+    assert not run.trainer.interrupted
+
+
+def test_fit_runs_in_a_thread_where_python_delivers_no_signals():
+    run = Run()
+    thread = threading.Thread(target=run.fit)
+    thread.start()
+    thread.join()
+    assert run.trainer.steps == STEPS * EPOCHS
+
+
+def test_a_checkpoint_can_be_resumed_from_twice(tmp_path):
+    first = Run(tmp_path / "checkpoint")
+    first.trainer.fit(first.loader, 1)
+    checkpoint = Checkpoint.load(tmp_path / "checkpoint")
+    once = Run().fit(resume=checkpoint).state()
+    assert Run().fit(resume=checkpoint).state() == once
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+def halfway(path=None, **options):
+    """A run in the middle of its second epoch."""
+    run = Run(path, before_loss=interrupt_before(STEPS + 2), **options)
+    with pytest.raises(KeyboardInterrupt):
+        run.fit()
+    return run
+
+
+def test_a_checkpoint_comes_back_from_its_file_as_it_was(tmp_path):
+    saved = halfway().trainer.checkpoint({"vocabulary": 'a\n한"', "settings": {"lr": 0.05, "out": None}})
+    saved.save(tmp_path / "checkpoint")
+    loaded = Checkpoint.load(tmp_path / "checkpoint")
+    for ours, theirs in ((loaded.weights, saved.weights), (loaded.optimizer["arrays"], saved.optimizer["arrays"])):
+        assert ours.keys() == theirs.keys()
+        for name, array in ours.items():
+            assert array.dtype == theirs[name].dtype
+            assert array.tobytes() == theirs[name].tobytes()
+    for name in ("loader", "random", "history", "extra"):
+        assert getattr(loaded, name) == getattr(saved, name), name
+    assert {**loaded.optimizer, "arrays": 0} == {**saved.optimizer, "arrays": 0}
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+@pytest.fixture(scope="module")
+def whole_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "checkpoint"
+    tn.manual_seed(0)
+    model = Classifier()
+    Checkpoint.of(model, optim.Adam(model.parameters()), DataLoader(data(), BATCH)).save(path)
+    return path.read_bytes()
+
+
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_a_file_that_is_cut_short_is_refused_by_name(whole_file, tmp_path_factory, share):
+    path = tmp_path_factory.mktemp("cut") / "cut.safetensors"
+    path.write_bytes(whole_file[: int(share * len(whole_file))])
+    with pytest.raises(ValueError, match=r"cut\.safetensors is cut short"):
+        Checkpoint.load(path)
+    with pytest.raises(ValueError, match=r"cut\.safetensors is cut short"):
+        load_weights(Classifier(), path)
+
+
+@pytest.mark.parametrize("content", [b"", b"weights", b"\x89PNG\r\n\x1a\n" + bytes(100), b"\xff" * 64])
+def test_a_file_of_another_kind_is_refused_by_name(tmp_path, content):
+    (tmp_path / "picture.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"picture\.png is cut short, or no safetensors file"):
+        Checkpoint.load(tmp_path / "picture.png")
+
+
+def test_a_file_of_weights_is_no_checkpoint(tmp_path):
+    save_weights(Classifier(), tmp_path / "weights")
+    with pytest.raises(ValueError, match=r"weights holds weights, but no training state"):
+        Checkpoint.load(tmp_path / "weights")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    for read in (Checkpoint.load, lambda path: load_weights(Classifier(), path)):
+        with pytest.raises(FileNotFoundError, match=r"there is no file .*nowhere"):
+            read(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError):
+        Checkpoint.load(tmp_path)
+
+
+class Deeper(Classifier):
+    def __init__(self):
+        super().__init__()
+        self.extra = nn.Linear(2, 2)
+        del self.out
+
+
+STRANGERS = {
+    "a model of other sizes": (lambda: Classifier(hidden=7), r"hidden\.weight: shape \(5, 2\), \(7, 2\) is needed"),
+    "a model of other names": (Deeper, r"(?s)missing: extra\.weight.*unexpected: out\.weight"),
+    "a rule without state": (lambda m: optim.SGD(m.parameters(), 0.1), "a run with Adam, the optimizer is SGD"),
+    "a rule of the same state": (lambda m: optim.AdamW(m.parameters()), "a run with Adam, the optimizer is AdamW"),
+    "a rule of fewer parameters": (lambda m: optim.Adam([m.hidden.weight]), r"the state 1\.m \(5,\) is not of these"),
+    "other data": (lambda: DataLoader(data(ROWS + 1), BATCH), "rows = 22, this loader has rows = 23"),
+    "data in order": (lambda: DataLoader(data(), BATCH, shuffle=False), "shuffle = True, this loader has"),
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_the_checkpoint_of_a_stranger_is_refused_and_nothing_is_changed(tmp_path, stranger):
+    halfway(tmp_path / "checkpoint")
+    make, message = STRANGERS[stranger]
+    tn.manual_seed(7)
+    model = make() if "model" in stranger else Classifier()
+    optimizer = make(model) if "rule" in stranger else optim.Adam(model.parameters())
+    loader = make() if "data" in stranger else DataLoader(data(), BATCH)
+    for parameter in model.parameters():
+        parameter.grad = np.ones(parameter.shape, np.float32)
+    optimizer.step()  # so that there is something to change
+    next(iter(loader))
+    before = state_of(model, optimizer, loader)
+    trainer = Trainer(model, optimizer)
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(loader, EPOCHS, resume=Checkpoint.load(tmp_path / "checkpoint"))
+    assert state_of(model, optimizer, loader) == before
+    assert trainer.history == {}
+    assert trainer.steps == 0
+
+
+def test_a_rule_without_state_does_not_pass_for_one_that_has(tmp_path):
+    model = Classifier()
+    loader = DataLoader(data(), BATCH)
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), callbacks=[SaveCheckpoint(tmp_path / "c")])
+    trainer.fit(loader, 1)
+    with pytest.raises(ValueError, match="a run with SGD, the optimizer is Adam"):
+        Checkpoint.load(tmp_path / "c").restore(model, optim.Adam(model.parameters()), loader)
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+def contents(path):
+    return safetensors.numpy.load(Path(path).read_bytes())
+
+
+def test_weights_come_back_as_they_were(tmp_path):
+    tn.manual_seed(1)
+    saved, loaded = Classifier(), Classifier()
+    save_weights(saved, tmp_path / "weights")
+    load_weights(loaded, str(tmp_path / "weights"))
+    for (name, ours), theirs in zip(loaded.named_parameters(), saved.parameters(), strict=True):
+        assert np.array_equal(ours.data, theirs.data), name
+
+
+def test_float16_halves_the_file_and_loads_as_float32(tmp_path):
+    saved, loaded = nn.Linear(100, 100), nn.Linear(100, 100)
+    save_weights(saved, tmp_path / "full")
+    save_weights(saved, tmp_path / "half", np.float16)
+    full, half = ((tmp_path / name).stat().st_size for name in ("full", "half"))
+    assert 0.49 < half / full < 0.51
+    load_weights(loaded, tmp_path / "half")
+    assert loaded.weight.dtype == np.float32
+    assert np.array_equal(loaded.weight.data, saved.weight.data.astype(np.float16).astype(np.float32))
+    assert saved.weight.dtype == np.float32
+
+
+class Odd(nn.Module):
+    """Arrays whose bytes do not lie in the order of their elements, and one without axes."""
+
+    def __init__(self):
+        table = np.arange(24, dtype=np.float32).reshape(4, 6)
+        self.transposed = nn.Parameter(table.T)
+        self.strided = nn.Parameter(table[::2, 1::3])
+        self.reversed = nn.Parameter(table[:, ::-1])
+        self.scale = nn.Parameter(np.array(3.0, np.float32))
+        self.empty = nn.Parameter(np.zeros((0, 3), np.float32))
+
+
+@pytest.mark.parametrize("dtype", [None, np.float16])
+def test_arrays_of_any_memory_layout_are_written_as_they_read(tmp_path, dtype):
+    model = Odd()
+    expected = {name: array.copy() for name, array in model.state_dict().items()}
+    save_weights(model, tmp_path / "weights", dtype)
+    for name, array in contents(tmp_path / "weights").items():
+        assert array.shape == expected[name].shape, name
+        assert np.array_equal(array, expected[name]), name
+    other = Odd()
+    for parameter in other.parameters():
+        parameter.data = np.zeros(parameter.shape, np.float32)
+    load_weights(other, tmp_path / "weights")
+    for name, array in other.state_dict().items():
+        assert np.array_equal(array, expected[name]), name
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        self.embed = nn.Embedding(5, 3)
+        self.out = nn.Linear(3, 5)
+        self.out.weight = self.embed.weight
+
+
+def test_tied_weights_are_stored_once(tmp_path):
+    saved, loaded = Tied(), Tied()
+    save_weights(saved, tmp_path / "weights")
+    assert sorted(contents(tmp_path / "weights")) == ["embed.weight", "out.bias"]
+    load_weights(loaded, tmp_path / "weights")
+    assert loaded.out.weight is loaded.embed.weight
+    assert np.array_equal(loaded.out.weight.data, saved.embed.weight.data)
+
+
+def test_a_state_dict_as_pytorch_saves_it_is_loaded(tmp_path):
+    rng = np.random.default_rng(0)
+    shapes = {"weight_ih_l0": (12, 2), "weight_hh_l0": (12, 3), "bias_ih_l0": (12,), "bias_hh_l0": (12,)}
+    state = {f"lstm.{name}": rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    safetensors.numpy.save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+
+    class Reader(nn.Module):
+        def __init__(self):
+            self.lstm = nn.LSTM(2, 3)
+
+    model = Reader()
+    load_weights(model, tmp_path / "model.safetensors")
+    for name, array in model.state_dict().items():
+        assert np.array_equal(array, state[name]), name
+
+
+def test_numbers_that_numpy_does_not_know_are_refused_by_name(tmp_path):
+    header = json.dumps({"weight": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "brain.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(ValueError, match=r"brain\.safetensors holds numbers that NumPy does not know .*bfloat16"):
+        load_weights(nn.Linear(1, 2, bias=False), tmp_path / "brain.safetensors")
+
+
+def test_weights_of_another_model_are_refused_and_nothing_is_changed(tmp_path):
+    save_weights(Deeper(), tmp_path / "weights")
+    model = Classifier()
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"(?s)missing: out\.weight.*missing: out\.bias.*unexpected: extra\.weight"):
+        load_weights(model, tmp_path / "weights")
+    assert all(np.array_equal(array, before[name]) for name, array in model.state_dict().items())
+
+
+# --- files that survive ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_on_a_full_disk_the_checkpoint_before_survives_and_no_rest_is_left(tmp_path, monkeypatch, call):
+    path = tmp_path / "checkpoint"
+    run = halfway(path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match="No space left"):
+        run.trainer.checkpoint().save(path)
+    with pytest.raises(OSError, match="No space left"):
+        save_weights(run.model, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
+
+
+SAVER = """
+import os, signal, sys
+import numpy as np
+from tinygrad_nlp import nn
+from tinygrad_nlp.training import save_weights
+
+path, moment = sys.argv[1:]
+model = nn.Linear(400, 400, bias=False)
+model.weight.data[...] = 0
+save_weights(model, path)
+if moment != "any":  # die in the middle of the next one
+    setattr(os, moment, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+for number in range(1, 1_000_000):
+    model.weight.data[...] = number
+    print(number, flush=True)
+    save_weights(model, path)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize("moment", ["fsync", "replace", "any 1", "any 2", "any 3"])
+def test_a_process_that_is_killed_while_saving_leaves_a_whole_file(tmp_path, moment):
+    path = tmp_path / "weights"
+    at_any = moment.startswith("any")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SAVER, str(path), moment.split()[0]],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    )
+    with process:
+        for _ in range(20 if at_any else 1):
+            assert process.stdout.readline()
+        if at_any:
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
+    weights = contents(path)["weight"]
+    assert weights.shape == (400, 400)
+    assert (weights == weights[0, 0]).all()
+    assert weights[0, 0] >= 19 if at_any else weights[0, 0] == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+def test_a_checkpoint_has_the_permissions_of_any_new_file(tmp_path):
+    (tmp_path / "ordinary").touch()
+    save_weights(Classifier(), tmp_path / "weights")
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("ordinary", "weights")}
+    assert len(modes) == 1
+
+
+def test_output_folder_makes_the_folder_and_leaves_nothing_in_it(tmp_path):
+    folder = output_folder(str(tmp_path / "a" / "b"))
+    assert folder == tmp_path / "a" / "b"
+    assert list(folder.iterdir()) == []
+    assert output_folder(folder) == folder
+
+
+@pytest.mark.parametrize("below", ["file", "file/folder", "file/folder/deeper"])
+def test_output_folder_refuses_a_path_that_cannot_be_a_folder_and_names_it(tmp_path, below):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match=r"cannot write to the output folder .*choose another") as caught:
+        output_folder(tmp_path / below)
+    assert str(tmp_path / below) in str(caught.value)
+    assert (tmp_path / "file").read_text() == "in the way"
