@@ -40,6 +40,8 @@ class Settings:
     """size of the LSTMs' states"""
     lr: float = 1e-3
     """learning rate of Adam"""
+    eps: float = 1e-6
+    """ε of Adam; at its usual 1e-8 the tiny gradients of a model that is nearly right make it jump away again"""
     batch_size: int = 128
     """dates in a mini-batch"""
     epochs: int = 4
@@ -117,7 +119,7 @@ def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> None:
     model = build(settings, dates.vocab)
     trainer = Trainer(
         model,
-        optim.Adam(model.parameters(), lr=settings.lr),
+        optim.Adam(model.parameters(), lr=settings.lr, eps=settings.eps),
         max_norm=settings.max_norm,
         callbacks=[
             Evaluation(lambda: {"accuracy": exact_match(model, dates.vocab, x, t)}),
