@@ -40,7 +40,7 @@ class Settings:
     """size of the LSTMs' states"""
     lr: float = 1e-3
     """learning rate of Adam"""
-    eps: float = 1e-6
+    eps: float = 1e-5
     """ε of Adam; at its usual 1e-8 the tiny gradients of a model that is nearly right make it jump away again"""
     batch_size: int = 128
     """dates in a mini-batch"""
