@@ -1,4 +1,4 @@
-"""D5 — reads dates in any form and writes them as 1994-09-27, with attention (document 000, chapter 8).
+"""D5 — reads dates in four forms and writes them as 1994-09-27, with attention (document 000, chapter 8).
 
     python -m examples.dates train
     python -m examples.dates translate "sep 27, 1994"
@@ -11,7 +11,6 @@ document's figure: 99.9 % at epoch 3.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,6 +19,7 @@ import numpy as np
 import tyro
 
 import tinygrad_nlp as tn
+from examples.cli import command
 from examples.models.attention_seq2seq import AttentionSeq2seq
 from tinygrad_nlp import nn, optim, plot
 from tinygrad_nlp.data import CharVocab, DataLoader, DateData, load_dates
@@ -56,9 +56,9 @@ class Settings:
     out: str = "runs/dates"
     """folder for pictures and checkpoint"""
     resume: bool = False
-    """go on from the checkpoint in the folder, with its settings; of those given here only --epochs counts"""
+    """go on from the checkpoint in the folder, with its settings; --epochs counts where it is more than there"""
     quick: bool = False
-    """a minute's work in seconds, to see that it runs: 1,000 dates, a small model, one epoch"""
+    """to see that it runs, in seconds: 1,000 made dates, hidden size 32 and one epoch, whatever else is given"""
 
 
 def build(settings: Settings, vocab: CharVocab) -> AttentionSeq2seq:
@@ -92,29 +92,29 @@ def exact_match(model: AttentionSeq2seq, vocab: CharVocab, x: np.ndarray, t: np.
     return right / len(x)
 
 
+@command
 def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> None:
     """Train the model, and draw what it has learnt."""
+    out = output_folder(settings.out)
     checkpoint = None
-    try:
-        out = output_folder(settings.out)
-        if settings.resume:
-            checkpoint = load(out / CHECKPOINT)
-            earlier = Settings(**checkpoint.extra["settings"])
-            settings = dataclasses.replace(earlier, epochs=settings.epochs, out=settings.out)
-        elif settings.quick:
-            settings = dataclasses.replace(settings, data="made", hidden_size=32, epochs=1)
-        dates = load_dates(settings.data, n=1_000) if settings.quick else load_dates(settings.data)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from None
+    if settings.resume:
+        checkpoint, earlier = load(out / CHECKPOINT)
+        epochs = max(settings.epochs, earlier.epochs)
+        settings = dataclasses.replace(earlier, epochs=epochs, out=settings.out)
+    elif settings.quick:
+        settings = dataclasses.replace(settings, data="made", hidden_size=32, epochs=1)
+    if settings.epochs < 1:
+        raise ValueError(f"--epochs must be at least 1, not {settings.epochs}")
     tn.manual_seed(settings.seed)
+    dates = load_dates(settings.data, n=1_000) if settings.quick else load_dates(settings.data)
     x, t = dates.test
     print(
         f"{len(dates.train[0]):,} dates to train on, {len(x):,} to test ({dates.source}), {len(dates.vocab)} characters"
     )
     # The source that "auto" found, so that a resumed run takes the same, whatever is at hand by then.
     extra = {"characters": dates.vocab.characters, "settings": dataclasses.asdict(settings) | {"data": dates.source}}
-    if checkpoint is not None and checkpoint.extra.get("characters") != dates.vocab.characters:
-        raise SystemExit(f"{out / CHECKPOINT} was trained on other dates than these: start afresh")
+    if checkpoint is not None and checkpoint.extra["characters"] != dates.vocab.characters:
+        raise ValueError(f"{out / CHECKPOINT} was trained on other dates than these: start afresh")
 
     model = build(settings, dates.vocab)
     trainer = Trainer(
@@ -133,17 +133,27 @@ def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> None:
     except KeyboardInterrupt:
         if trainer.interrupted:
             print(f"interrupted after {trainer.steps} steps; --resume goes on from {out / CHECKPOINT}")
-        sys.exit(130)
+        else:
+            print("interrupted in the middle of a step: what was done since the last checkpoint is lost")
+        raise SystemExit(130) from None
     show(model, dates)
     draw(model, dates, trainer, out)
 
 
-def load(path: Path) -> Checkpoint:
-    """A checkpoint that `train` left; a ValueError where it is of something else."""
+def load(path: Path) -> tuple[Checkpoint, Settings]:
+    """A checkpoint that `train` left, and its settings.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is cut short, or of something else.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}: run `python -m examples.dates train` first")
     checkpoint = Checkpoint.load(path)
-    if not {"characters", "settings"} <= checkpoint.extra.keys():
-        raise ValueError(f"{path} is not a checkpoint of examples.dates")
-    return checkpoint
+    try:
+        return checkpoint, Settings(**checkpoint.extra["settings"])
+    except (KeyError, TypeError):
+        raise ValueError(f"{path} is not a checkpoint of examples.dates, or of another version of it") from None
 
 
 def show(model: AttentionSeq2seq, dates: DateData) -> None:
@@ -168,36 +178,35 @@ def draw(model: AttentionSeq2seq, dates: DateData, trainer: Trainer, out: Path) 
     print(plot.save(trainer.plot(), out / "learning_curve.png"))
     print(plot.save(maps, out / "attention.png"))
     loss = model(*(array[:128] for array in dates.train))
+    loss.name = "loss"
     print(tn.draw(loss).save(out / "graph.svg"))
     print(out / CHECKPOINT)
 
 
+@command
 def translate(question: tyro.conf.Positional[str], out: str = "runs/dates") -> None:
     """Write a date as 1994-09-27.
 
     Args:
-        question: a date in any of the forms that the model was trained on
+        question: a date in one of the forms that the model was trained on
         out: folder in which `train` left its checkpoint
     """
-    path = Path(out) / CHECKPOINT
-    if not path.exists():
-        raise SystemExit(f"there is no {path}: run `python -m examples.dates train` first")
-    try:
-        checkpoint = load(path)
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from None
+    checkpoint, settings = load(Path(out) / CHECKPOINT)
     vocab = CharVocab([checkpoint.extra["characters"]])
-    if len(question) > QUESTION_LENGTH:
-        raise SystemExit(f"{question!r} has {len(question)} characters; a date has at most {QUESTION_LENGTH}")
+    question = question.strip()
+    if not 0 < len(question) <= QUESTION_LENGTH:
+        raise ValueError(f"{question!r} has {len(question)} characters; a date has at most {QUESTION_LENGTH}, and some")
     try:
         x = vocab.encode(question.ljust(QUESTION_LENGTH))
     except ValueError as error:
-        raise SystemExit(f"{question!r}: {error}") from None
-    model = build(Settings(**checkpoint.extra["settings"]), vocab)
+        raise ValueError(f"{question!r}: {error}") from None
+    model = build(settings, vocab)
     model.load_state_dict(checkpoint.weights)
     ids, _ = model.translate(x[None], int(vocab.encode(START)[0]), ANSWER_LENGTH)
     print(vocab.decode(ids[0]))
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"train": train, "translate": translate}, description=__doc__)
+    tyro.extras.subcommand_cli_from_dict(
+        {"train": train, "translate": translate}, prog="python -m examples.dates", description=__doc__
+    )

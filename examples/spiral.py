@@ -15,6 +15,7 @@ import numpy as np
 import tyro
 
 import tinygrad_nlp as tn
+from examples.cli import command
 from tinygrad_nlp import nn, optim, plot
 from tinygrad_nlp.data import DataLoader, spiral
 from tinygrad_nlp.training import ProgressBar, Trainer, output_folder
@@ -50,9 +51,12 @@ class TwoLayerNet(nn.Module):
         return self.affine2(tn.sigmoid(self.affine1(x)))
 
 
+@command
 def main(settings: Settings) -> float:
     """Train and draw; returns the mean loss of the last epoch."""
     out = output_folder(settings.out)
+    if settings.epochs < 1 or settings.hidden < 1:
+        raise ValueError("--epochs and --hidden must be at least 1")
     tn.manual_seed(settings.seed)
     x, t = spiral()
     model = TwoLayerNet(2, settings.hidden, 3)
@@ -81,4 +85,4 @@ def main(settings: Settings) -> float:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    main(tyro.cli(Settings, prog="python -m examples.spiral", description=__doc__))

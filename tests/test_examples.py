@@ -115,7 +115,7 @@ def test_translate_writes_a_date(quick, capsys):
     [
         ("sep 27, 1994!", "'sep 27, 1994!': the character '!' at position 12 is not in the vocabulary"),
         ("9월 27일", "the character '월' at position 1"),
-        ("WEDNESDAY, SEPTEMBER 10, 1997 ", "has 30 characters; a date has at most 29"),
+        ("WEDNESDAY, SEPTEMBER 10, 1997.", "has 30 characters; a date has at most 29"),
     ],
 )
 def test_translate_refuses_what_it_cannot_read_and_says_why(quick, question, message):
@@ -259,7 +259,7 @@ def test_resume_with_other_dates_is_refused_and_the_checkpoint_stays(few_dates, 
 
 
 def test_resume_without_a_checkpoint_names_it(few_dates, tmp_path):
-    with pytest.raises(SystemExit, match=r"there is no file .*checkpoint\.safetensors"):
+    with pytest.raises(SystemExit, match=r"there is no .*checkpoint\.safetensors"):
         dates.train(dataclasses.replace(SMALL, resume=True, out=str(tmp_path)))
 
 

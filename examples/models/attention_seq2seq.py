@@ -87,6 +87,8 @@ class AttentionSeq2seq(nn.Module):
         Returns:
             The ids (N, length), and where each of them looked (N, length, S), in the order of x.
         """
+        with tn.no_grad():
+            memory, state = self.encode(x)
         looked: list[np.ndarray] = []
 
         def step(ids: np.ndarray, state: tuple[Any, Any]) -> tuple[Any, tuple[Any, Any]]:
@@ -94,7 +96,5 @@ class AttentionSeq2seq(nn.Module):
             looked.append(weights.data[:, 0, ::-1])
             return scores.data[:, 0], state
 
-        with tn.no_grad():
-            memory, state = self.encode(x)
         ids = greedy(step, state, np.full(len(x), start), length)
         return ids, np.stack(looked, axis=1)
