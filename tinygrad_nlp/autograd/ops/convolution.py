@@ -1,0 +1,180 @@
+"""Convolution and pooling: products with, and the best or the mean of, every window of an array.
+
+All of them look at the windows as a view (…, out, …, kernel, …) that copies nothing, and leave the rest to operations
+that there are already. Its transpose adds every window back to its place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array, get_array_module
+from ..engine import Gradient
+from ..function import Function
+from .products import tensordot
+from .reductions import mean
+from .shaping import moveaxis, pad
+
+Size = int | tuple[int, ...]
+
+
+class Windows(Function):
+    """The windows of the last axes of x: (…, in, …) to (…, out, …, kernel, …), a view."""
+
+    def __init__(self, kernel: tuple[int, ...], stride: tuple[int, ...]) -> None:
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: Array) -> Array:
+        self.shape_in = x.shape
+        sliding = get_array_module(x).lib.stride_tricks.sliding_window_view
+        windows = sliding(x, self.kernel, axis=tuple(range(-len(self.kernel), 0)))
+        every = tuple(slice(None, None, step) for step in self.stride)
+        return windows[(..., *every, *(slice(None) for _ in self.kernel))]
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return AddWindows(self.kernel, self.stride, self.shape_in)(gy)
+
+
+class AddWindows(Function):
+    """The transpose: windows (…, out, …, kernel, …), added up where they lie in an array of `shape`."""
+
+    def __init__(self, kernel: tuple[int, ...], stride: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        self.kernel, self.stride, self.to = kernel, stride, shape
+
+    def forward(self, windows: Array) -> Array:
+        out = get_array_module(windows).zeros(self.to, windows.dtype)
+        axes = len(self.kernel)
+        counts = windows.shape[-2 * axes : -axes]
+        for offset in np.ndindex(self.kernel):  # one addition for each element of the kernel, not for each window
+            places = zip(offset, counts, self.stride, strict=True)
+            out[(..., *(slice(at, at + n * step, step) for at, n, step in places))] += windows[(..., *offset)]
+        return out
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return Windows(self.kernel, self.stride)(gy)
+
+
+class Conv(Function):
+    saves_inputs = True
+
+    def __init__(self, stride: tuple[int, ...]) -> None:
+        self.stride = stride
+
+    def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        windows = Windows(weight.shape[2:], self.stride)(x)
+        y = tensordot(windows, weight, ([1, *range(x.ndim, windows.ndim)], range(1, weight.ndim)))  # (N, out, …, O)
+        if bias is not None:
+            y += bias
+        return np.moveaxis(y, -1, 1)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        x, weight, *_ = self.inputs
+        to_x, to_weight, *to_bias = self.edges
+        kernel, everywhere = weight.shape[2:], [0, *range(2, gy.ndim)]
+        gx = gw = gb = None
+        if to_x is not None:
+            windows = moveaxis(tensordot(gy, weight, (1, 0)), gy.ndim - 1, 1)  # (N, C, out, …, kernel, …)
+            gx = AddWindows(kernel, self.stride, x.shape)(windows)
+        if to_weight is not None:
+            gw = tensordot(gy, Windows(kernel, self.stride)(x), (everywhere, everywhere))
+        if to_bias and to_bias[0] is not None:
+            gb = gy.sum(axis=tuple(everywhere))
+        return gx, gw, gb
+
+
+def conv1d(x: Any, weight: Any, bias: Any = None, stride: int = 1, padding: int = 0) -> Any:
+    """y[n, o, t] = bias[o] + Σ x[n, c, stride t + i] weight[o, c, i], a sum over c and i, for x with zeros around it.
+
+    Args:
+        x: (N, C, T).
+        weight: (O, C, K), as in PyTorch.
+        bias: (O,) or None.
+        stride: how far the kernel moves from one result to the next.
+        padding: how many zeros to put at both ends.
+
+    Returns:
+        (N, O, (T + 2 padding - K) // stride + 1).
+    """
+    return _convolve(x, weight, bias, stride, padding, 1)
+
+
+def conv2d(x: Any, weight: Any, bias: Any = None, stride: Size = 1, padding: Size = 0) -> Any:
+    """y[n, o, s, t] = bias[o] + Σ x[n, c, s + i, t + j] weight[o, c, i, j], a sum over c, i and j.
+
+    Args:
+        x: (N, C, H, W).
+        weight: (O, C, KH, KW), as in PyTorch.
+        bias: (O,) or None.
+        stride: how far the kernel moves from one result to the next; a number, or one for H and one for W.
+        padding: how many zeros to put on both sides; a number, or one for H and one for W.
+
+    Returns:
+        (N, O, (H + 2 padding - KH) // stride + 1, and the same for W).
+    """
+    return _convolve(x, weight, bias, stride, padding, 2)
+
+
+def _convolve(x: Any, weight: Any, bias: Any, stride: Size, padding: Size, axes: int) -> Any:
+    if x.ndim != axes + 2 or weight.ndim != axes + 2 or x.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"conv{axes}d: x must be (N, C, …) and weight (O, C, …) with {axes + 2} axes and the same C, "
+            f"not {x.shape} and {weight.shape}"
+        )
+    return Conv(_each(stride, axes))(_padded(x, _each(padding, axes), 0.0), weight, bias)
+
+
+class MaxOfWindow(Function):
+    def forward(self, windows: Array) -> Array:
+        self.shape_in = windows.shape
+        lines = windows.reshape(*windows.shape[:-2], windows.shape[-2] * windows.shape[-1])
+        best = lines.argmax(axis=-1, keepdims=True)
+        self.is_best = best == get_array_module(best).arange(lines.shape[-1])
+        return np.take_along_axis(lines, best, -1)[..., 0]
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return (gy.reshape(*gy.shape, 1) * self.is_best).reshape(self.shape_in)
+
+
+def max_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size = 0) -> Any:
+    """The largest element of every window; the first of equal ones gets the gradient, as in PyTorch.
+
+    Args:
+        x: (N, C, H, W).
+        kernel: the size of a window; a number, or one for H and one for W.
+        stride: how far it moves; by default its size, so that windows do not overlap.
+        padding: how many -inf to put on both sides.
+
+    Returns:
+        (N, C, (H + 2 padding - KH) // stride + 1, and the same for W).
+    """
+    return MaxOfWindow()(_windows(x, kernel, stride, padding, -np.inf))
+
+
+def avg_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size = 0) -> Any:
+    """The mean of every window; zeros that were put around count as elements, as in PyTorch.
+
+    Args:
+        x: (N, C, H, W).
+        kernel: the size of a window; a number, or one for H and one for W.
+        stride: how far it moves; by default its size, so that windows do not overlap.
+        padding: how many zeros to put on both sides.
+
+    Returns:
+        (N, C, (H + 2 padding - KH) // stride + 1, and the same for W).
+    """
+    return mean(_windows(x, kernel, stride, padding, 0.0), axis=(-2, -1))
+
+
+def _windows(x: Any, kernel: Size, stride: Size | None, padding: Size, value: float) -> Any:
+    size = _each(kernel, 2)
+    return Windows(size, size if stride is None else _each(stride, 2))(_padded(x, _each(padding, 2), value))
+
+
+def _padded(x: Any, widths: tuple[int, ...], value: float) -> Any:
+    return pad(x, [(0, 0)] * (x.ndim - len(widths)) + [(n, n) for n in widths], value) if any(widths) else x
+
+
+def _each(size: Size, axes: int) -> tuple[int, ...]:
+    return tuple(np.broadcast_to(size, axes).tolist())
