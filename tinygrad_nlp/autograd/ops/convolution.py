@@ -1,11 +1,12 @@
 """Convolution and pooling: products with, and the best or the mean of, every window of an array.
 
-All of them look at the windows as a view (…, out, …, kernel, …) that copies nothing, and leave the rest to operations
-that there are already. Its transpose adds every window back to its place.
+All of them look at the windows as a view (N, C, kernel, …, out, …) that copies nothing, and leave the rest to
+operations that there are already. Its transpose adds every window back to its place.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,43 +14,43 @@ import numpy as np
 from ...backend import Array, get_array_module
 from ..engine import Gradient
 from ..function import Function
-from .products import tensordot
+from .products import matmul
 from .reductions import mean
-from .shaping import moveaxis, pad
+from .shaping import pad
 
 Size = int | tuple[int, ...]
 
 
 class Windows(Function):
-    """The windows of the last axes of x: (…, in, …) to (…, out, …, kernel, …), a view."""
+    """The windows of the last axes of x: (N, C, in, …) to (N, C, kernel, …, out, …), a view."""
 
     def __init__(self, kernel: tuple[int, ...], stride: tuple[int, ...]) -> None:
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Array) -> Array:
         self.shape_in = x.shape
-        sliding = get_array_module(x).lib.stride_tricks.sliding_window_view
-        windows = sliding(x, self.kernel, axis=tuple(range(-len(self.kernel), 0)))
-        every = tuple(slice(None, None, step) for step in self.stride)
-        return windows[(..., *every, *(slice(None) for _ in self.kernel))]
+        outs = tuple(range(2, x.ndim))
+        windows = get_array_module(x).lib.stride_tricks.sliding_window_view(x, self.kernel, axis=outs)
+        windows = windows[(..., *(slice(None, None, step) for step in self.stride), *(slice(None) for _ in outs))]
+        return windows.transpose(0, 1, *range(x.ndim, windows.ndim), *outs)
 
     def backward(self, gy: Gradient) -> Gradient:
         return AddWindows(self.kernel, self.stride, self.shape_in)(gy)
 
 
 class AddWindows(Function):
-    """The transpose: windows (…, out, …, kernel, …), added up where they lie in an array of `shape`."""
+    """The transpose: windows (N, C, kernel, …, out, …), added up where they lie in an array of `shape`."""
 
     def __init__(self, kernel: tuple[int, ...], stride: tuple[int, ...], shape: tuple[int, ...]) -> None:
         self.kernel, self.stride, self.to = kernel, stride, shape
 
     def forward(self, windows: Array) -> Array:
         out = get_array_module(windows).zeros(self.to, windows.dtype)
-        axes = len(self.kernel)
-        counts = windows.shape[-2 * axes : -axes]
+        counts = windows.shape[2 + len(self.kernel) :]
         for offset in np.ndindex(self.kernel):  # one addition for each element of the kernel, not for each window
             places = zip(offset, counts, self.stride, strict=True)
-            out[(..., *(slice(at, at + n * step, step) for at, n, step in places))] += windows[(..., *offset)]
+            where = tuple(slice(at, at + count * step, step) for at, count, step in places)
+            out[:, :, *where] += windows[:, :, *offset]
         return out
 
     def backward(self, gy: Gradient) -> Gradient:
@@ -64,24 +65,35 @@ class Conv(Function):
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
         windows = Windows(weight.shape[2:], self.stride)(x)
-        y = tensordot(windows, weight, ([1, *range(x.ndim, windows.ndim)], range(1, weight.ndim)))  # (N, out, …, O)
+        y = matmul(_as_matrix(weight), _as_matrices(windows, weight.ndim))
         if bias is not None:
-            y += bias
-        return np.moveaxis(y, -1, 1)
+            y += bias.reshape(-1, 1)
+        return y.reshape(*y.shape[:2], *windows.shape[weight.ndim :])
 
     def backward(self, gy: Gradient) -> Gradient:
         x, weight, *_ = self.inputs
         to_x, to_weight, *to_bias = self.edges
-        kernel, everywhere = weight.shape[2:], [0, *range(2, gy.ndim)]
+        kernel, rows = weight.shape[2:], _as_matrices(gy, 2)  # (N, O, out …)
         gx = gw = gb = None
         if to_x is not None:
-            windows = moveaxis(tensordot(gy, weight, (1, 0)), gy.ndim - 1, 1)  # (N, C, out, …, kernel, …)
-            gx = AddWindows(kernel, self.stride, x.shape)(windows)
+            windows = matmul(_as_matrix(weight).transpose(), rows)
+            gx = AddWindows(kernel, self.stride, x.shape)(windows.reshape(*x.shape[:2], *kernel, *gy.shape[2:]))
         if to_weight is not None:
-            gw = tensordot(gy, Windows(kernel, self.stride)(x), (everywhere, everywhere))
+            windows = _as_matrices(Windows(kernel, self.stride)(x), weight.ndim)
+            gw = matmul(rows, windows.swapaxes(1, 2)).sum(axis=0).reshape(weight.shape)
         if to_bias and to_bias[0] is not None:
-            gb = gy.sum(axis=tuple(everywhere))
+            gb = rows.sum(axis=(0, 2))
         return gx, gw, gb
+
+
+def _as_matrix(weight: Any) -> Any:
+    """(O, C, kernel, …) as (O, C kernel …)."""
+    return weight.reshape(len(weight), math.prod(weight.shape[1:]))
+
+
+def _as_matrices(x: Any, split: int) -> Any:
+    """One matrix for each of the N: its rows are the axes before `split`, its columns the others."""
+    return x.reshape(len(x), math.prod(x.shape[1:split]), math.prod(x.shape[split:]))
 
 
 def conv1d(x: Any, weight: Any, bias: Any = None, stride: int = 1, padding: int = 0) -> Any:
@@ -128,13 +140,15 @@ def _convolve(x: Any, weight: Any, bias: Any, stride: Size, padding: Size, axes:
 class MaxOfWindow(Function):
     def forward(self, windows: Array) -> Array:
         self.shape_in = windows.shape
-        lines = windows.reshape(*windows.shape[:-2], windows.shape[-2] * windows.shape[-1])
-        best = lines.argmax(axis=-1, keepdims=True)
-        self.is_best = best == get_array_module(best).arange(lines.shape[-1])
-        return np.take_along_axis(lines, best, -1)[..., 0]
+        n, channels, height, width, *outs = windows.shape
+        lines = windows.reshape(n, channels, height * width, *outs)
+        best = lines.argmax(axis=2, keepdims=True)
+        self.is_best = best == get_array_module(best).arange(height * width).reshape(-1, 1, 1)
+        return np.take_along_axis(lines, best, 2)[:, :, 0]
 
     def backward(self, gy: Gradient) -> Gradient:
-        return (gy.reshape(*gy.shape, 1) * self.is_best).reshape(self.shape_in)
+        n, channels, *outs = gy.shape
+        return (gy.reshape(n, channels, 1, *outs) * self.is_best).reshape(self.shape_in)
 
 
 def max_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size = 0) -> Any:
@@ -164,7 +178,7 @@ def avg_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size =
     Returns:
         (N, C, (H + 2 padding - KH) // stride + 1, and the same for W).
     """
-    return mean(_windows(x, kernel, stride, padding, 0.0), axis=(-2, -1))
+    return mean(_windows(x, kernel, stride, padding, 0.0), axis=(2, 3))
 
 
 def _windows(x: Any, kernel: Size, stride: Size | None, padding: Size, value: float) -> Any:
