@@ -38,8 +38,9 @@ class Put(Function):
     def forward(self, values: Array) -> Array:
         xp = get_array_module(values)
         out = xp.zeros(self.to, values.dtype)
-        if _names_rows(self.index) and values.ndim > self.index.ndim:
-            add_rows(out, self.index.reshape(-1), values.reshape(self.index.size, *self.to[1:]))
+        rows = _rows(self.index)
+        if rows is not None:
+            _add_rows(out, rows, values)
         elif _may_repeat(self.index):
             xp.add.at(out, self.index, values)
         else:
@@ -61,9 +62,7 @@ class IndexAdd(Function):
 
     def forward(self, x: Array, values: Array) -> Array:
         y = x.copy()
-        shape = (*self.index.shape, *x.shape[1:])
-        rows = np.broadcast_to(values, shape).reshape(self.index.size, *x.shape[1:])
-        add_rows(y, self.index.reshape(-1), rows)
+        _add_rows(y, self.index, values)
         return y
 
     def backward(self, gy: Gradient) -> Gradient:
@@ -206,8 +205,17 @@ def _check_range(name: str, ids: Array, size: int) -> None:
         raise IndexError(f"{name}: id {wrong[0]} is outside the vocabulary of {size} (ids go from 0 to {size - 1})")
 
 
-def _names_rows(index: Any) -> bool:
-    return hasattr(index, "dtype") and index.dtype.kind in "iu" and index.ndim > 0
+def _rows(index: Any) -> Array | None:
+    """The ids, where an index is an array of ids of rows."""
+    if isinstance(index, tuple) and len(index) == 1:
+        (index,) = index
+    return index if hasattr(index, "dtype") and index.dtype.kind in "iu" and index.ndim else None
+
+
+def _add_rows(out: Array, ids: Array, values: Array) -> None:
+    """out[ids] += values, for ids of any shape, and adding to a row as often as it is named."""
+    row = out.shape[1:]
+    add_rows(out, ids.reshape(-1), np.broadcast_to(values, ids.shape + row).reshape(ids.size, *row))
 
 
 def _may_repeat(index: Any) -> bool:

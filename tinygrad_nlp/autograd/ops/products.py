@@ -171,12 +171,12 @@ class Einsum(Function):
         """Of one operand: the product of all the others with gy, summed over the indices that it does not have."""
         terms = [self.to, *self.terms[:position], *self.terms[position + 1 :]]
         factors = [gy, *self.inputs[:position], *self.inputs[position + 1 :]]
-        unused = iter(set(string.ascii_letters).difference(*self.terms))
+        unused = (letter for letter in string.ascii_letters if letter not in "".join(self.terms))
         own = ""
         for letter, size in zip(self.terms[position], shape, strict=True):
             if letter in own:  # twice in one operand is its diagonal, where a unit matrix puts the gradient back
                 terms.append(letter + (twin := next(unused)))
-                factors.append(get_array_module(getattr(gy, "data", gy)).eye(size, dtype=gy.dtype))
+                factors.append(get_array_module(getattr(gy, "_data", gy)).eye(size, dtype=gy.dtype))
                 letter = twin
             own += letter
         present = set().union(*terms)

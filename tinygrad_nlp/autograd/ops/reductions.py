@@ -220,8 +220,8 @@ def _products_of_the_others(x: Any) -> Any:
     """
     n, width = x.shape
     size = 1 << (n - 1).bit_length() if n else 1
+    xp = get_array_module(getattr(x, "_data", x))
     if size != n:
-        xp = get_array_module(getattr(x, "data", x))
         x = concatenate((x, xp.ones((size - n, width), x.dtype)))
     levels = []
     while len(x) > 1:
@@ -229,7 +229,7 @@ def _products_of_the_others(x: Any) -> Any:
         levels.append(pairs)
         left, right = unstack(pairs, axis=1)
         x = left * right
-    others = x * 0 + 1
+    others = xp.ones((1, width), x.dtype)
     for pairs in reversed(levels):
         others = (others.reshape(len(pairs), 1, width) * flip(pairs, axis=1)).reshape(2 * len(pairs), width)
     return others if size == n else others[:n]

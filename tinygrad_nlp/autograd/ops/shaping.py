@@ -162,7 +162,10 @@ def pad(x: Any, widths: Any, value: float = 0.0) -> Any:
         widths: how many elements to put (before, after) along each axis, as NumPy's `pad_width`: a pair for each axis,
             one pair for all, or one number.
     """
-    return Pad(np.broadcast_to(widths, (x.ndim, 2)).tolist(), value)(x)
+    pairs = np.broadcast_to(widths, (x.ndim, 2))
+    if (pairs < 0).any():
+        raise ValueError(f"pad: widths must not be negative, not {widths}; use a slice to cut")
+    return Pad(pairs.tolist(), value)(x)
 
 
 class Tile(Function):
@@ -199,14 +202,18 @@ class Repeat(Function):
         return gy.reshape(*self.shape_in[:after], self.times, *self.shape_in[after:]).sum(axis=after)
 
 
-def repeat(x: Any, times: int, axis: int | None = None) -> Any:
+def repeat(x: Any, times: Any, axis: int | None = None) -> Any:
     """Every element `times` times in a row along `axis`, by default of the flattened array.
 
-    For another number of times for each element, `take` with the ids that NumPy's `repeat` makes.
+    Args:
+        times: a number, or one for each place along `axis`.
     """
     if axis is None:
-        return Repeat(times, 0)(x.reshape(-1))
-    return Repeat(times, normalize_axis_index(axis, x.ndim))(x)
+        x, axis = x.reshape(-1), 0
+    axis = normalize_axis_index(axis, x.ndim)
+    if np.ndim(times) == 0:
+        return Repeat(int(times), axis)(x)
+    return x[(slice(None),) * axis + (np.repeat(np.arange(x.shape[axis]), times),)]
 
 
 class Concatenate(Function):
