@@ -1,6 +1,7 @@
 """Every operation, by the table in `op_table.py`: values, two derivatives, dtypes, and who owns the memory."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -175,6 +176,20 @@ def test_an_input_that_needs_no_gradient_changes_nothing_for_the_others(row, dat
         for x, expected in zip(xs, tracked, strict=True):
             if x is not constant:
                 np.testing.assert_array_equal(x.grad, expected.grad)
+
+
+@each_op
+@settings(max_examples=5)
+@given(data=st.data())
+def test_every_node_of_the_graph_knows_the_line_of_the_user(row, data):
+    case = data.draw(row.cases)
+    nodes = [y.node for y in several(row.op(*variables(case.arrays), **case.options))]
+    while nodes:
+        node = nodes.pop()
+        function = getattr(node, "function", node)
+        if isinstance(function, tn.Function):
+            assert re.search(r"(test_ops|op_table)\.py:\d+$", function.line()), function.describe()
+            nodes += [edge for edge in function.edges if edge is not None]
 
 
 # --- what the table cannot say ----------------------------------------------------------------------------------------
@@ -505,6 +520,15 @@ def test_comparisons_are_plain_arrays():
     ]:
         assert type(result) is np.ndarray
         np.testing.assert_array_equal(result, expected)
+
+
+def test_a_loop_over_a_variable_goes_through_its_rows_in_one_operation():
+    x = Variable(np.ones((3, 2)), requires_grad=True)
+    rows = list(x)
+    assert [row.shape for row in rows] == [(2,)] * 3
+    assert rows[0].creator is rows[2].creator
+    assert "test_ops.py" in rows[0].creator.line()
+    assert list(Variable(np.ones((0, 2)))) == []
 
 
 def test_transposed_is_an_attribute():

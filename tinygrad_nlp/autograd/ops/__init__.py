@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..variable import Variable
@@ -35,18 +35,18 @@ from .elementwise import (
     tanh,
     where,
 )
-from .indexing import embedding, getitem, index_add, one_hot, put, take, take_along_axis
+from .indexing import embedding, getitem, index_add, one_hot, put, repeat, take, take_along_axis
 from .ordering import argmax, argmin, argsort, sort, topk
 from .products import dot, einsum, linear, matmul, outer, rmatmul, tensordot
 from .reductions import cumsum, logsumexp, max, mean, min, norm, prod, std, sum, var
 from .shaping import (
+    Unstack,
     broadcast_to,
     concatenate,
     expand_dims,
     flip,
     moveaxis,
     pad,
-    repeat,
     reshape,
     roll,
     split,
@@ -57,6 +57,11 @@ from .shaping import (
     transpose,
     unstack,
 )
+
+
+def _iterate(x: Variable) -> Iterator[Variable]:
+    return iter(Unstack(0)(x) if len(x) else ())
+
 
 OPERATORS: dict[str, Callable[..., Any]] = {
     "__add__": add,
@@ -74,7 +79,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "__matmul__": matmul,
     "__rmatmul__": rmatmul,
     "__getitem__": getitem,
-    "__iter__": lambda x: iter(unstack(x)),
+    "__iter__": _iterate,
 }
 
 METHODS: dict[str, Callable[..., Any]] = {

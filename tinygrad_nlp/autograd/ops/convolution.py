@@ -15,8 +15,8 @@ from ...backend import Array, get_array_module
 from ..engine import Gradient
 from ..function import Function
 from .products import matmul
-from .reductions import mean
-from .shaping import pad
+from .reductions import Mean
+from .shaping import Pad
 
 Size = int | tuple[int, ...]
 
@@ -109,7 +109,10 @@ def conv1d(x: Any, weight: Any, bias: Any = None, stride: int = 1, padding: int 
     Returns:
         (N, O, (T + 2 padding - K) // stride + 1).
     """
-    return _convolve(x, weight, bias, stride, padding, 1)
+    _check("conv1d", x, weight, axes=3)
+    if padding:
+        x = Pad(_border(padding, 1), 0.0)(x)
+    return Conv(_each(stride, 1))(x, weight, bias)
 
 
 def conv2d(x: Any, weight: Any, bias: Any = None, stride: Size = 1, padding: Size = 0) -> Any:
@@ -125,16 +128,10 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Size = 1, padding: Siz
     Returns:
         (N, O, (H + 2 padding - KH) // stride + 1, and the same for W).
     """
-    return _convolve(x, weight, bias, stride, padding, 2)
-
-
-def _convolve(x: Any, weight: Any, bias: Any, stride: Size, padding: Size, axes: int) -> Any:
-    if x.ndim != axes + 2 or weight.ndim != axes + 2 or x.shape[1] != weight.shape[1]:
-        raise ValueError(
-            f"conv{axes}d: x must be (N, C, …) and weight (O, C, …) with {axes + 2} axes and the same C, "
-            f"not {x.shape} and {weight.shape}"
-        )
-    return Conv(_each(stride, axes))(_padded(x, _each(padding, axes), 0.0), weight, bias)
+    _check("conv2d", x, weight, axes=4)
+    if padding:
+        x = Pad(_border(padding, 2), 0.0)(x)
+    return Conv(_each(stride, 2))(x, weight, bias)
 
 
 class MaxOfWindow(Function):
@@ -163,7 +160,9 @@ def max_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size =
     Returns:
         (N, C, (H + 2 padding - KH) // stride + 1, and the same for W).
     """
-    return MaxOfWindow()(_windows(x, kernel, stride, padding, -np.inf))
+    if padding:
+        x = Pad(_border(padding, 2), -math.inf)(x)
+    return MaxOfWindow()(Windows(_each(kernel, 2), _each(kernel if stride is None else stride, 2))(x))
 
 
 def avg_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size = 0) -> Any:
@@ -178,16 +177,22 @@ def avg_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size =
     Returns:
         (N, C, (H + 2 padding - KH) // stride + 1, and the same for W).
     """
-    return mean(_windows(x, kernel, stride, padding, 0.0), axis=(2, 3))
+    if padding:
+        x = Pad(_border(padding, 2), 0.0)(x)
+    return Mean(axis=(2, 3))(Windows(_each(kernel, 2), _each(kernel if stride is None else stride, 2))(x))
 
 
-def _windows(x: Any, kernel: Size, stride: Size | None, padding: Size, value: float) -> Any:
-    size = _each(kernel, 2)
-    return Windows(size, size if stride is None else _each(stride, 2))(_padded(x, _each(padding, 2), value))
+def _check(name: str, x: Any, weight: Any, axes: int) -> None:
+    if x.ndim != axes or weight.ndim != axes or x.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"{name}: x must be (N, C, …) and weight (O, C, …), with {axes} axes and the same C, "
+            f"not {x.shape} and {weight.shape}"
+        )
 
 
-def _padded(x: Any, widths: tuple[int, ...], value: float) -> Any:
-    return pad(x, [(0, 0)] * (x.ndim - len(widths)) + [(n, n) for n in widths], value) if any(widths) else x
+def _border(padding: Size, axes: int) -> list[list[int]]:
+    """The widths for `pad`: none around N and C."""
+    return [[0, 0], [0, 0], *([n, n] for n in _each(padding, axes))]
 
 
 def _each(size: Size, axes: int) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from ..engine import Gradient, Leaf
 from ..function import Function
 from ..sparse import RowSparse
 from ..variable import Variable
+from .shaping import Reshape
 
 
 class GetItem(Function):
@@ -107,8 +108,35 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """
     indices = _integers("take", indices)
     if axis is None:
-        return Take(indices, 0)(x.reshape(-1))
+        return Take(indices, 0)(Reshape((-1,))(x))
     return Take(indices, normalize_axis_index(axis, x.ndim))(x)
+
+
+class Repeat(Function):
+    def __init__(self, times: int, axis: int) -> None:
+        self.times, self.axis = times, axis
+
+    def forward(self, x: Array) -> Array:
+        self.shape_in = x.shape
+        return x.repeat(self.times, self.axis)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        after = self.axis + 1
+        return gy.reshape(*self.shape_in[:after], self.times, *self.shape_in[after:]).sum(axis=after)
+
+
+def repeat(x: Any, times: Any, axis: int | None = None) -> Any:
+    """Every element `times` times in a row along `axis`, by default of the flattened array.
+
+    Args:
+        times: a number, or one for each place along `axis`.
+    """
+    if axis is None:
+        x, axis = Reshape((-1,))(x), 0
+    axis = normalize_axis_index(axis, x.ndim)
+    if np.ndim(times) == 0:
+        return Repeat(int(times), axis)(x)
+    return Take(np.repeat(np.arange(x.shape[axis]), times), axis)(x)
 
 
 def take_along_axis(x: Any, indices: Any, axis: int) -> Any:

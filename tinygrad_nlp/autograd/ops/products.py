@@ -13,8 +13,8 @@ from ... import threads
 from ...backend import Array, get_array_module
 from ..engine import Gradient
 from ..function import Function
-from .elementwise import mul
-from .shaping import broadcast_to, reshape
+from .elementwise import Mul
+from .shaping import Reshape, broadcast_to
 
 
 class Matmul(Function):
@@ -100,15 +100,15 @@ def dot(a: Any, b: Any) -> Any:
         (…A, …B, M) or (…A): for two vectors a number, for two matrices their product.
     """
     if min(a.ndim, b.ndim) == 0:
-        return mul(a, b)
+        return Mul()(a, b)
     if max(a.ndim, b.ndim) <= 2:
-        return matmul(a, b)
-    return tensordot(a, b, (-1, -2 if b.ndim > 1 else -1))
+        return Matmul()(a, b)
+    return Tensordot((a.ndim - 1,), (max(b.ndim - 2, 0),))(a, b)
 
 
 def outer(a: Any, b: Any) -> Any:
     """All products a[i] b[j] of two vectors (N,) and (M,): (N, M). Other arrays are flattened."""
-    return mul(reshape(a, -1, 1), reshape(b, 1, -1))
+    return Mul()(Reshape((-1, 1))(a), Reshape((1, -1))(b))
 
 
 class Tensordot(Function):

@@ -11,7 +11,7 @@ from ...backend import Array, get_array_module
 from ..engine import Gradient
 from ..function import Function
 from .elementwise import exp, where
-from .shaping import broadcast_to, concatenate, flip, unstack
+from .shaping import Reshape, broadcast_to, concatenate, flip, unstack
 
 Axis = int | tuple[int, ...] | None
 
@@ -156,7 +156,7 @@ class Cumsum(Function):
 
 def cumsum(x: Any, axis: int | None = None) -> Any:
     """Sums of the elements up to each one along `axis`, itself included; by default of the flattened array."""
-    return Cumsum(0)(x.reshape(-1)) if axis is None else Cumsum(axis)(x)
+    return Cumsum(0)(Reshape((-1,))(x)) if axis is None else Cumsum(axis)(x)
 
 
 class Max(_Reduction):

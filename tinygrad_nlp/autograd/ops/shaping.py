@@ -73,7 +73,7 @@ def moveaxis(x: Any, source: int | tuple[int, ...], destination: int | tuple[int
     order = [axis for axis in range(x.ndim) if axis not in source]
     for to, axis in sorted(zip(destination, source, strict=True)):
         order.insert(to, axis)
-    return transpose(x, order)
+    return Transpose(tuple(order))(x)
 
 
 def expand_dims(x: Any, axis: int) -> Any:
@@ -187,33 +187,6 @@ class Tile(Function):
 def tile(x: Any, times: int | Sequence[int]) -> Any:
     """x laid side by side: `times` along each axis; a shorter `times`, or x, gets ones in front as in NumPy."""
     return Tile(tuple(np.atleast_1d(times).tolist()))(x)
-
-
-class Repeat(Function):
-    def __init__(self, times: int, axis: int) -> None:
-        self.times, self.axis = times, axis
-
-    def forward(self, x: Array) -> Array:
-        self.shape_in = x.shape
-        return x.repeat(self.times, self.axis)
-
-    def backward(self, gy: Gradient) -> Gradient:
-        after = self.axis + 1
-        return gy.reshape(*self.shape_in[:after], self.times, *self.shape_in[after:]).sum(axis=after)
-
-
-def repeat(x: Any, times: Any, axis: int | None = None) -> Any:
-    """Every element `times` times in a row along `axis`, by default of the flattened array.
-
-    Args:
-        times: a number, or one for each place along `axis`.
-    """
-    if axis is None:
-        x, axis = x.reshape(-1), 0
-    axis = normalize_axis_index(axis, x.ndim)
-    if np.ndim(times) == 0:
-        return Repeat(int(times), axis)(x)
-    return x[(slice(None),) * axis + (np.repeat(np.arange(x.shape[axis]), times),)]
 
 
 class Concatenate(Function):
