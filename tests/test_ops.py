@@ -179,7 +179,7 @@ def test_an_input_that_needs_no_gradient_changes_nothing_for_the_others(row, dat
 
 
 @each_op
-@settings(max_examples=5)
+@settings(max_examples=2)
 @given(data=st.data())
 def test_every_node_of_the_graph_knows_the_line_of_the_user(row, data):
     case = data.draw(row.cases)
