@@ -103,3 +103,20 @@ def test_sum_duplicates_is_add_at_without_the_zeros(rows, width, dtype):
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
     assert sums.dtype == dtype
     np.testing.assert_equal((rows, values), before)
+
+
+@pytest.mark.parametrize("width", [(), (1,), (3,), (500,), (20, 25), (0,)])
+@pytest.mark.parametrize("ids", [[], [2], [0, -1, 4, 0, 3, -5, -1]])
+def test_add_rows_is_add_at(ids, width):
+    rows, values = np.array(ids, int), np.random.default_rng(0).standard_normal((len(ids), *width))
+    out, expected = np.ones((5, *width)), np.ones((5, *width))
+    backend.add_rows(out, rows, values)
+    np.add.at(expected, rows, values)
+    np.testing.assert_allclose(out, expected)
+
+
+@pytest.mark.parametrize("width", [1, 2000])
+@pytest.mark.parametrize("row", [5, -6])
+def test_add_rows_refuses_rows_that_are_not_there(row, width):
+    with pytest.raises(IndexError, match="out of bounds"):
+        backend.add_rows(np.zeros((5, width)), np.array([row]), np.zeros((1, width)))

@@ -1,6 +1,7 @@
 """Every operation, by the table in `op_table.py`: values, two derivatives, dtypes, and who owns the memory."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ from tests.op_table import ROWS
 from tinygrad_nlp import RowSparse, Variable
 from tinygrad_nlp.autograd import ops
 
-each_op = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+each_op = pytest.mark.parametrize("row", [row for row in ROWS if row.differentiable], ids=lambda row: row.name)
+each_plain_op = pytest.mark.parametrize(
+    "row", [row for row in ROWS if not row.differentiable], ids=lambda row: row.name
+)
 
 
 def several(y):
@@ -54,6 +58,17 @@ def test_value_is_that_of_numpy_and_arrays_give_arrays(row, data):
     for array, y in zip(from_arrays, outputs, strict=True):
         assert isinstance(array, np.ndarray | np.generic)
         np.testing.assert_array_equal(array, y.data, strict=True)
+
+
+@each_plain_op
+@given(data=st.data())
+def test_an_operation_without_gradient_gives_the_plain_array_of_numpy(row, data):
+    case = data.draw(row.cases)
+    expected = row.twin(*case.arrays, **case.options)
+    for arguments in (case.arrays, [Variable(x) for x in case.arrays]):
+        y = row.op(*arguments, **case.options)
+        assert isinstance(y, np.ndarray | np.generic)
+        np.testing.assert_array_equal(y, expected, strict=True)
 
 
 @each_op
@@ -163,6 +178,20 @@ def test_an_input_that_needs_no_gradient_changes_nothing_for_the_others(row, dat
                 np.testing.assert_array_equal(x.grad, expected.grad)
 
 
+@each_op
+@settings(max_examples=2)
+@given(data=st.data())
+def test_every_node_of_the_graph_knows_the_line_of_the_user(row, data):
+    case = data.draw(row.cases)
+    nodes = [y.node for y in several(row.op(*variables(case.arrays), **case.options))]
+    while nodes:
+        node = nodes.pop()
+        function = getattr(node, "function", node)
+        if isinstance(function, tn.Function):
+            assert re.search(r"(test_ops|op_table)\.py:\d+$", function.line()), function.describe()
+            nodes += [edge for edge in function.edges if edge is not None]
+
+
 # --- what the table cannot say ----------------------------------------------------------------------------------------
 
 
@@ -172,14 +201,70 @@ def gradient_of(f, *arrays):
     return [x.grad for x in xs]
 
 
-def test_derivatives_at_kinks_are_those_of_pytorch():
-    zero = np.zeros(1)
-    np.testing.assert_array_equal(gradient_of(ops.relu, zero), [[0]])
-    np.testing.assert_array_equal(gradient_of(ops.abs, zero), [[0]])
-    np.testing.assert_array_equal(gradient_of(ops.maximum, zero, zero), [[0.5], [0.5]])
-    np.testing.assert_array_equal(gradient_of(ops.minimum, zero, zero), [[0.5], [0.5]])
-    np.testing.assert_array_equal(gradient_of(ops.max, np.array([1.0, 3.0, 3.0])), [[0, 0.5, 0.5]])
-    np.testing.assert_array_equal(gradient_of(ops.min, np.array([1.0, 1.0, 3.0])), [[0.5, 0.5, 0]])
+ZERO, TIED = np.zeros(1), np.array([[1.0, 3, 3], [2, 2, 2]])
+BORDER = np.array([-1.0, -0.5, 0, 0.5, 1])
+CORNERS = np.array([[[[1.0, 1, 0, 0], [1, 1, 0, 2]]]])
+RISING = np.arange(1.0, 4)
+
+# At a kink: the operation, the same in PyTorch, the arguments, and the gradients that PyTorch documents.
+KINKS = {
+    "relu": (ops.relu, lambda torch, x: torch.relu(x), [ZERO], [[0]]),
+    "leaky_relu": (ops.leaky_relu, lambda torch, x: torch.nn.functional.leaky_relu(x), [ZERO], [[0.01]]),
+    "abs": (ops.abs, lambda torch, x: x.abs(), [ZERO], [[0]]),
+    "sign": (ops.sign, lambda torch, x: x.sign(), [BORDER], [[0] * 5]),
+    "clip": (lambda x: x.clip(-0.5, 0.5), lambda torch, x: x.clip(-0.5, 0.5), [BORDER], [[0, 1, 1, 1, 0]]),
+    "clip below": (lambda x: x.clip(0), lambda torch, x: x.clip(0), [BORDER], [[0, 0, 1, 1, 1]]),
+    "maximum": (ops.maximum, lambda torch, a, b: torch.maximum(a, b), [ZERO, ZERO], [[0.5], [0.5]]),
+    "minimum": (ops.minimum, lambda torch, a, b: torch.minimum(a, b), [ZERO, ZERO], [[0.5], [0.5]]),
+    "max": (lambda x: x.max(1), lambda torch, x: x.amax(1), [TIED], [[[0, 0.5, 0.5], [1 / 3, 1 / 3, 1 / 3]]]),
+    "min": (lambda x: x.min(1), lambda torch, x: x.amin(1), [TIED], [[[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]]]),
+    "std": (lambda x: x.std(1), lambda torch, x: x.std(1, correction=0), [TIED[1:]], [[[0, 0, 0]]]),
+    "norm": (ops.norm, lambda torch, x: torch.linalg.vector_norm(x), [np.zeros(2)], [[0, 0]]),
+    "power of 0": (ops.pow, lambda torch, a, b: a**b, [ZERO, np.array([2.0])], [[0], [0]]),
+    "power 0": (lambda x: x**0, lambda torch, x: x**0, [ZERO], [[0]]),
+    "one zero": (ops.prod, lambda torch, x: x.prod(), [np.array([0.0, 2, 3])], [[6, 0, 0]]),
+    "two zeros": (ops.prod, lambda torch, x: x.prod(), [np.array([0.0, 2, 0])], [[0, 0, 0]]),
+    "sort": (
+        lambda x: ops.sort(x) * RISING,
+        lambda torch, x: x.sort(stable=True)[0] * torch.tensor(RISING),
+        [TIED],
+        [[[1, 2, 3], [1, 2, 3]]],
+    ),
+    "max_pool2d": (
+        lambda x: ops.max_pool2d(x, 2, 1),
+        lambda torch, x: torch.nn.functional.max_pool2d(x, 2, 1),
+        [CORNERS],
+        [[[[[1, 1, 0, 0], [0, 0, 0, 1]]]]],
+    ),
+}
+
+
+@pytest.mark.parametrize(("ours", "theirs", "arguments", "expected"), KINKS.values(), ids=KINKS)
+def test_derivatives_at_kinks_are_those_of_pytorch(ours, theirs, arguments, expected):
+    np.testing.assert_allclose(gradient_of(ours, *arguments), expected)
+
+
+@pytest.mark.parametrize(("ours", "theirs", "arguments", "expected"), KINKS.values(), ids=KINKS)
+def test_the_conventions_are_what_pytorch_does(ours, theirs, arguments, expected):
+    torch = pytest.importorskip("torch", reason="the comparison needs PyTorch (the group oracle)")
+    xs = [torch.tensor(x, requires_grad=True) for x in arguments]
+    theirs(torch, *xs).sum().backward()
+    np.testing.assert_allclose([x.grad.numpy() for x in xs], expected)
+
+
+@pytest.mark.parametrize("f", [lambda x: x.std(), ops.norm], ids=["std", "norm"])
+def test_second_derivatives_where_a_length_is_zero_are_finite(f):
+    x = Variable(np.zeros(3), requires_grad=True)
+    (first,) = tn.grad(f(x), x, create_graph=True)
+    (second,) = tn.grad(first.sum(), x)
+    np.testing.assert_array_equal(second, np.zeros(3))
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 2, 3])
+def test_all_derivatives_of_a_product_are_those_of_the_definition_among_zeros(zeros):
+    x = np.array([2.0, -1.5, 0.5, 3.0, 1.25])
+    x[:zeros] = 0
+    tn.check_grads(ops.prod, [x], order=4)
 
 
 @pytest.mark.parametrize("exponent", [0, 1, 2, 3])
@@ -189,10 +274,6 @@ def test_all_derivatives_of_an_integer_power_are_finite_at_zero(exponent):
     for order in range(1, 5):
         (y,) = tn.grad(y, x, create_graph=True)
         assert float(y) == (np.prod(range(1, exponent + 1)) if order == exponent else 0)
-
-
-def test_power_of_zero_has_gradient_zero_in_the_exponent():
-    np.testing.assert_array_equal(gradient_of(ops.pow, np.zeros(1), np.array([2.0]))[1], [0])
 
 
 def test_astype_converts_the_value_and_returns_the_gradient_in_the_dtype_of_the_input():
@@ -210,6 +291,27 @@ def test_softmax_family_does_not_overflow():
     assert ops.logsumexp(x) == 1000
     assert ops.logsumexp(np.full(3, -np.inf)) == -np.inf
     np.testing.assert_array_equal(ops.sigmoid(x), [1, 0.5, 0])
+
+
+def test_a_row_of_minus_infinity_has_the_sum_zero_and_the_derivative_zero():
+    x = np.array([[-np.inf, -np.inf], [0.0, -np.inf]])
+    np.testing.assert_array_equal(ops.logsumexp(x, axis=1), [-np.inf, 0])
+    np.testing.assert_array_equal(gradient_of(lambda x: x.logsumexp(axis=1), x), [[[0, 0], [1, 0]]])
+
+
+def test_softplus_and_log_sigmoid_neither_overflow_nor_round_to_zero():
+    x = np.array([-1000.0, -50, 0, 50, 1000])
+    tiny, log2 = np.exp(-50.0), np.log(2)
+    np.testing.assert_allclose(ops.softplus(x), [0, tiny, log2, 50, 1000], rtol=1e-15)
+    np.testing.assert_allclose(ops.log_sigmoid(x), [-1000, -50, -log2, -tiny, 0], rtol=1e-15)
+    np.testing.assert_allclose(gradient_of(ops.softplus, x), [[0, 0, 0.5, 1, 1]], atol=1e-15)
+    np.testing.assert_allclose(gradient_of(ops.log_sigmoid, x), [[1, 1, 0.5, 0, 0]], atol=1e-15)
+
+
+def test_expm1_and_log1p_are_exact_for_tiny_numbers():
+    tiny = np.array([1e-20])
+    np.testing.assert_array_equal(ops.expm1(tiny), tiny)
+    np.testing.assert_array_equal(ops.log1p(tiny), tiny)
 
 
 def test_softmax_gives_masked_positions_probability_and_gradient_zero():
@@ -231,6 +333,55 @@ def test_where_takes_every_kind_of_condition(condition):
     to_a, to_b = gradient_of(lambda a, b: ops.where(condition, a, b), np.zeros(2), np.ones(2))
     np.testing.assert_array_equal(to_a, [1, 0])
     np.testing.assert_array_equal(to_b, [0, 1])
+
+
+def test_a_wide_row_that_is_named_twice_gets_both_gradients():
+    x, ids = np.zeros((3, 2000)), np.array([[-1, 0], [2, 2]])
+    for f in (lambda x: x[ids], lambda x: x.take(ids, axis=0), lambda x: x[(ids,)]):
+        np.testing.assert_array_equal(gradient_of(f, x)[0][:, 7], [1, 0, 3])
+
+
+def test_repeat_takes_a_number_for_each_place():
+    x = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(ops.repeat(x, [2, 0, 1], axis=-1), np.repeat(x, [2, 0, 1], axis=-1))
+    np.testing.assert_array_equal(gradient_of(lambda x: x.repeat([2, 0, 1], axis=1), x), [[[2, 0, 1], [2, 0, 1]]])
+
+
+def test_largest_come_with_the_plain_indices_that_they_were_taken_from():
+    x = np.random.default_rng(0).permutation(24).reshape(2, 4, 3) / 4
+    values, indices = ops.topk(Variable(x, requires_grad=True), 2, axis=1)
+    assert type(indices) is np.ndarray
+    np.testing.assert_array_equal(np.take_along_axis(x, indices, 1), values.data)
+    assert (values.data[:, 0] > values.data[:, 1]).all()
+
+
+def test_indices_that_sort_keep_the_order_of_equal_elements():
+    np.testing.assert_array_equal(ops.argsort(Variable(np.array([1.0, 0, 1, 0]))), [1, 3, 0, 2])
+
+
+@pytest.mark.parametrize(
+    ("subscripts", "shapes"), [("ij,ij->", [(1, 3), (2, 3)]), ("ij,jk->ik", [(2, 1), (3, 2)]), ("ij,j", [(2, 3), (1,)])]
+)
+def test_einsum_broadcasts_axes_of_size_one_as_numpy_does(subscripts, shapes):
+    xs = [np.random.default_rng(0).standard_normal(shape) for shape in shapes]
+    np.testing.assert_allclose(ops.einsum(subscripts, *xs), np.einsum(subscripts, *xs))
+    tn.check_grads(lambda *xs: ops.einsum(subscripts, *xs), xs)
+
+
+@pytest.mark.parametrize(
+    ("subscripts", "message"),
+    [
+        ("ij,jk->ik", "for 2 operands, not for 1"),
+        ("ijk->i", "too many subscripts"),
+        ("ij->ijj", "'j' multiple times"),
+        ("i...jk->i", "too many indices"),
+        ("ij->z", "'z' which never appeared"),
+        ("i1->i", "must be letters"),
+    ],
+)
+def test_einsum_refuses_subscripts_that_do_not_fit(subscripts, message):
+    with pytest.raises(ValueError, match=message):
+        ops.einsum(subscripts, Variable(np.ones((2, 2))))
 
 
 def test_embedding_gives_a_leaf_a_row_sparse_gradient_and_a_computed_table_a_dense_one():
@@ -274,6 +425,32 @@ def test_squeeze_refuses_an_axis_that_is_not_of_size_one():
         Variable(np.ones((2, 3))).squeeze(1)
 
 
+REFUSED = {
+    "take": (lambda x: x.take([3]), IndexError, "out of bounds"),
+    "take of floats": (lambda x: x.take([0.5]), TypeError, "ids must be integers"),
+    "take_along_axis": (lambda x: ops.take_along_axis(x, [0], 0), ValueError, "indices have 1 axes, x has 2"),
+    "index_add": (lambda x: x.index_add([2], np.ones((1, 1))), IndexError, "out of bounds"),
+    "one_hot": (lambda x: ops.one_hot([0, 3], 3), IndexError, "id 3 is outside the vocabulary of 3"),
+    "topk": (lambda x: x.topk(3), ValueError, "k is 3, but there are 1 elements"),
+    "clip": (lambda x: x.clip(x, None), TypeError, "clip"),
+    "pad": (lambda x: ops.pad(x, -1), ValueError, "use a slice to cut"),
+    "tensordot": (lambda x: ops.tensordot(x, np.ones((3, 3)), 1), ValueError, "tensordot"),
+    "einsum": (lambda x: ops.einsum(x, [0, 1]), TypeError, "the subscripts must be a string"),
+    "channels": (lambda x: ops.conv1d(np.ones((1, 2, 3)), np.ones((1, 3, 1))), ValueError, "conv1d: x must be"),
+    "kernel": (
+        lambda x: ops.conv1d(x.reshape(1, 1, 2), np.ones((1, 1, 3))),
+        ValueError,
+        "window shape cannot be larger",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "kind", "message"), REFUSED.values(), ids=REFUSED)
+def test_arguments_that_do_not_fit_are_refused(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call(Variable(np.ones((2, 1)), requires_grad=True))
+
+
 def test_split_refuses_parts_that_are_not_equal():
     with pytest.raises(ValueError, match="split: 5 elements do not make 2 equal parts"):
         ops.split(np.ones(5), 2)
@@ -288,6 +465,9 @@ def test_operations_take_python_numbers():
     assert ops.exp(0.0) == 1
     assert ops.maximum(1.0, 2.0) == 2
     assert ops.where(True, 1.0, 2.0) == 1
+    assert ops.clip(2.0, 0, 1) == 1
+    assert ops.leaky_relu(-1.0) == -0.01
+    assert ops.erf(0.0) == ops.gelu(0.0) == ops.silu(0.0) == 0
 
 
 @pytest.mark.parametrize("name", sorted(ops.METHODS))
@@ -340,6 +520,15 @@ def test_comparisons_are_plain_arrays():
     ]:
         assert type(result) is np.ndarray
         np.testing.assert_array_equal(result, expected)
+
+
+def test_a_loop_over_a_variable_goes_through_its_rows_in_one_operation():
+    x = Variable(np.ones((3, 2)), requires_grad=True)
+    rows = list(x)
+    assert [row.shape for row in rows] == [(2,)] * 3
+    assert rows[0].creator is rows[2].creator
+    assert "test_ops.py" in rows[0].creator.line()
+    assert list(Variable(np.ones((0, 2)))) == []
 
 
 def test_transposed_is_an_attribute():

@@ -6,6 +6,7 @@ NumPy's functions dispatch on their arguments, so `np.exp(x)` of a CuPy array is
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from types import ModuleType
@@ -74,6 +75,11 @@ def _cupy() -> ModuleType:
     return cupy
 
 
+def special_functions(x: object) -> ModuleType:
+    """SciPy's special functions, or CuPy's edition of them. Takes 0.1 s to import: not before it is needed."""
+    return importlib.import_module("scipy.special" if device_of(x) == "cpu" else "cupyx.scipy.special")
+
+
 # --- random streams ---------------------------------------------------------------------------------------------------
 
 _generator = np.random.default_rng()
@@ -121,3 +127,20 @@ def sum_duplicates(rows: Array, values: Array) -> tuple[Array, Array]:
     sums = xp.zeros((len(first), *values.shape[1:]), values.dtype)
     xp.add.at(sums, xp.searchsorted(rows[first], rows), values)  # CuPy has no reduceat
     return rows[first], sums
+
+
+def add_rows(out: Array, rows: Array, values: Array) -> None:
+    """Add to `out[rows[k]]` the k-th of `values`, in place; a row that is named twice gets both.
+
+    Args:
+        out: (V, …).
+        rows: ids (K,), in any order, with repeats, in [-V, V).
+        values: (K, …).
+    """
+    xp = get_array_module(out)
+    if values.size < 2000 or values.size < 8 * len(rows):  # sorting would cost more than it saves
+        xp.add.at(out, rows, values)
+        return
+    rows = xp.arange(len(out))[rows]  # negative ids counted from the front, wrong ones refused
+    distinct, sums = sum_duplicates(rows, values)
+    out[distinct] += sums

@@ -104,8 +104,11 @@ def _directional_derivative(
             exact = weighted([np.imag(y) / COMPLEX_STEP for y in moved(1j * COMPLEX_STEP)])
     except TypeError:  # a function that knows no complex numbers
         return central
-    # Where f is not analytic (|x|, a comparison) the imaginary part means nothing: it is far from the central one.
-    return exact if abs(exact - central) <= 1e-4 * (1 + abs(central)) else central
+    # Where f is not analytic (|x|, a comparison) the imaginary part means nothing: it is further from the central one
+    # than that can be wrong, by truncation and by rounding.
+    largest = sum(float(np.sum(np.abs(v * p))) for p, v in zip(plus, vs, strict=True))
+    rounding = largest * float(np.finfo(float).eps) / CENTRAL_STEP
+    return exact if abs(exact - central) <= 1e-6 * (1 + abs(central)) + 10 * rounding else central
 
 
 def _tuple(ys: Any) -> tuple[Variable, ...]:

@@ -2,48 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..variable import Variable
+from .activations import gelu, leaky_relu, log_sigmoid, log_softmax, relu, sigmoid, silu, softmax, softplus
+from .convolution import avg_pool2d, conv1d, conv2d, max_pool2d
 from .elementwise import (
     abs,
     add,
     astype,
+    clip,
+    cos,
     div,
+    erf,
     exp,
+    expm1,
     log,
+    log1p,
     maximum,
     minimum,
     mul,
     neg,
     pow,
     rdiv,
-    relu,
     rpow,
     rsub,
-    sigmoid,
+    sign,
+    sin,
     sqrt,
     sub,
     tanh,
     where,
 )
-from .indexing import embedding, getitem, put
-from .products import linear, matmul, rmatmul
-from .reductions import log_softmax, logsumexp, max, mean, min, softmax, sum
+from .indexing import embedding, getitem, index_add, one_hot, put, repeat, take, take_along_axis
+from .ordering import argmax, argmin, argsort, sort, topk
+from .products import dot, einsum, linear, matmul, outer, rmatmul, tensordot
+from .reductions import cumsum, logsumexp, max, mean, min, norm, prod, std, sum, var
 from .shaping import (
+    Unstack,
     broadcast_to,
     concatenate,
     expand_dims,
     flip,
+    moveaxis,
+    pad,
     reshape,
+    roll,
     split,
     squeeze,
     stack,
     swapaxes,
+    tile,
     transpose,
     unstack,
 )
+
+
+def _iterate(x: Variable) -> Iterator[Variable]:
+    return iter(Unstack(0)(x) if len(x) else ())
+
 
 OPERATORS: dict[str, Callable[..., Any]] = {
     "__add__": add,
@@ -61,14 +79,15 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "__matmul__": matmul,
     "__rmatmul__": rmatmul,
     "__getitem__": getitem,
-    "__iter__": lambda x: iter(unstack(x)),
+    "__iter__": _iterate,
 }
 
 METHODS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
-        abs, astype, exp, expand_dims, flip, log, log_softmax, logsumexp, max, mean, min, relu, reshape, sigmoid,
-        softmax, sqrt, squeeze, sum, swapaxes, tanh, transpose, unstack,
+        abs, argmax, argmin, argsort, astype, clip, cos, cumsum, dot, exp, expand_dims, expm1, flip, index_add, log,
+        log1p, log_softmax, logsumexp, max, mean, min, moveaxis, norm, prod, relu, repeat, reshape, roll, sigmoid, sign,
+        sin, sqrt, squeeze, std, sum, swapaxes, take, tanh, tile, topk, transpose, unstack, var,
     )
 }  # fmt: skip
 
@@ -89,8 +108,12 @@ Variable.__hash__ = object.__hash__  # type: ignore[method-assign]  # a Variable
 Variable.T = property(transpose, doc="All axes in reverse.")  # type: ignore[attr-defined]
 
 __all__ = [
-    "abs", "add", "astype", "broadcast_to", "concatenate", "div", "embedding", "exp", "expand_dims", "flip", "getitem",
-    "linear", "log", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "mul", "neg",
-    "pow", "put", "relu", "reshape", "sigmoid", "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum",
-    "swapaxes", "tanh", "transpose", "unstack", "where",
+    "abs", "add", "argmax", "argmin", "argsort", "astype", "avg_pool2d", "broadcast_to", "clip", "concatenate",
+    "conv1d", "conv2d", "cos", "cumsum", "div", "dot", "einsum", "embedding", "erf", "exp", "expand_dims", "expm1",
+    "flip", "gelu", "getitem", "index_add", "leaky_relu", "linear", "log", "log1p", "log_sigmoid", "log_softmax",
+    "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "moveaxis", "mul", "neg",
+    "norm", "one_hot", "outer", "pad", "pow", "prod", "put", "relu", "repeat", "reshape", "roll", "sigmoid", "sign",
+    "silu", "sin", "softmax", "softplus", "sort", "split", "sqrt", "squeeze", "stack", "std", "sub", "sum",
+    "swapaxes", "take", "take_along_axis", "tanh", "tensordot", "tile", "topk", "transpose", "unstack", "var",
+    "where",
 ]  # fmt: skip

@@ -5,13 +5,12 @@ All of them take arrays, numbers or Variables, and give a Variable if one of the
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+import math
 from typing import Any
 
 import numpy as np
 
-from ...backend import Array, get_array_module
+from ...backend import Array, get_array_module, special_functions
 from ..engine import Gradient
 from ..function import Function
 
@@ -142,6 +141,19 @@ def abs(x: Any) -> Any:
     return Abs()(x)
 
 
+class Sign(Function):
+    def forward(self, x: Array) -> Array:
+        return np.sign(x)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return np.zeros_like(_array(gy))
+
+
+def sign(x: Any) -> Any:
+    """-1, 0 or 1; derivative 0 everywhere, also at the step, as in PyTorch."""
+    return Sign()(x)
+
+
 class Exp(Function):
     saves_output = True
 
@@ -155,6 +167,21 @@ class Exp(Function):
 def exp(x: Any) -> Any:
     """e ** x."""
     return Exp()(x)
+
+
+class Expm1(Function):
+    saves_output = True
+
+    def forward(self, x: Array) -> Array:
+        return np.expm1(x)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return gy * (self.output + 1)
+
+
+def expm1(x: Any) -> Any:
+    """e ** x - 1, exact also where x is so small that e ** x rounds to 1."""
+    return Expm1()(x)
 
 
 class Log(Function):
@@ -171,6 +198,22 @@ class Log(Function):
 def log(x: Any) -> Any:
     """Natural logarithm."""
     return Log()(x)
+
+
+class Log1p(Function):
+    saves_inputs = True
+
+    def forward(self, x: Array) -> Array:
+        return np.log1p(x)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        (x,) = self.inputs
+        return gy / (x + 1)
+
+
+def log1p(x: Any) -> Any:
+    """Log(1 + x), exact also where x is so small that 1 + x rounds to 1."""
+    return Log1p()(x)
 
 
 class Sqrt(Function):
@@ -204,42 +247,53 @@ def tanh(x: Any) -> Any:
     return Tanh()(x)
 
 
-class Sigmoid(Function):
-    saves_output = True
+class Sin(Function):
+    saves_inputs = True
 
     def forward(self, x: Array) -> Array:
-        if type(x) is np.ndarray and x.size <= 512 and x.dtype.char in "fd":
-            return _expit()(x)  # one call instead of four: what counts for a small array
-        # 1 / (1 + e^-x) = tanh(x/2)/2 + 1/2: 10 times faster, as NumPy's tanh is vectorised. Its error is absolute
-        # (6e-8 in float32), not relative: losses work on logits and never take the logarithm of this.
-        y = np.tanh(x * 0.5)
-        y *= 0.5
-        y += 0.5
-        return y
+        return np.sin(x)
 
     def backward(self, gy: Gradient) -> Gradient:
-        y = self.output
-        return gy * (y - y * y)
+        (x,) = self.inputs
+        return gy * cos(x)
 
 
-def sigmoid(x: Any) -> Any:
-    """1 / (1 + e^-x)."""
-    return Sigmoid()(x)
+def sin(x: Any) -> Any:
+    """Sine of an angle in radians."""
+    return Sin()(x)
 
 
-class Relu(Function):
-    saves_output = True
+class Cos(Function):
+    saves_inputs = True
 
     def forward(self, x: Array) -> Array:
-        return np.maximum(x, 0)
+        return np.cos(x)
 
     def backward(self, gy: Gradient) -> Gradient:
-        return gy * (self.output > 0)
+        (x,) = self.inputs
+        return -gy * sin(x)
 
 
-def relu(x: Any) -> Any:
-    """max(x, 0); derivative 0 at 0."""
-    return Relu()(x)
+def cos(x: Any) -> Any:
+    """Cosine of an angle in radians."""
+    return Cos()(x)
+
+
+class Erf(Function):
+    saves_inputs = True
+
+    def forward(self, x: Array) -> Array:
+        y = special_functions(x).erf(x)
+        return y.astype(np.float16) if getattr(x, "dtype", None) == np.float16 else y  # SciPy has none for float16
+
+    def backward(self, gy: Gradient) -> Gradient:
+        (x,) = self.inputs
+        return gy * (2 / math.sqrt(math.pi) * exp(-x * x))
+
+
+def erf(x: Any) -> Any:
+    """The error function, 2/√π ∫₀ˣ e^(-t²) dt."""
+    return Erf()(x)
 
 
 class Maximum(Function):
@@ -271,6 +325,29 @@ class Minimum(Function):
 def minimum(a: Any, b: Any) -> Any:
     """The smaller of a and b; where they are equal, each gets half of the gradient, as in PyTorch."""
     return Minimum()(a, b)
+
+
+class Clip(Function):
+    saves_inputs = saves_output = True
+
+    def __init__(self, low: Any, high: Any) -> None:
+        self.low, self.high = low, high
+
+    def forward(self, x: Array) -> Array:
+        return np.clip(x, self.low, self.high)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        (x,) = self.inputs
+        return gy * (x == self.output)
+
+
+def clip(x: Any, low: Any = None, high: Any = None) -> Any:
+    """x, but not below `low` and not above `high`: numbers or arrays, constants both; None for no bound.
+
+    The derivative is 1 from bound to bound, both included as in PyTorch, and 0 outside. Bounds that want a gradient
+    are for `maximum` and `minimum`.
+    """
+    return Clip(low, high)(x)
 
 
 class Where(Function):
@@ -316,10 +393,3 @@ def _to_the_winner(function: Function, gy: Gradient, a: Any, b: Any) -> Gradient
     share = ((a > b) + 0.5 * (a == b)).astype(gy.dtype)
     to_a, to_b = function.edges
     return None if to_a is None else gy * share, None if to_b is None else gy * (1 - share)
-
-
-@functools.cache
-def _expit() -> Callable[[Array], Array]:
-    from scipy.special import expit  # 0.1 s to import: not before it is needed
-
-    return expit

@@ -1,13 +1,20 @@
-"""Matrix products."""
+"""Products of matrices, and of arrays with any number of axes."""
 
 from __future__ import annotations
 
+import string
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
 from ... import threads
-from ...backend import Array
+from ...backend import Array, get_array_module
 from ..engine import Gradient
 from ..function import Function
+from .elementwise import Mul
+from .shaping import Reshape, broadcast_to
 
 
 class Matmul(Function):
@@ -80,3 +87,131 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         (…, out).
     """
     return Linear()(x, weight, bias)
+
+
+def dot(a: Any, b: Any) -> Any:
+    """Σ a b over the last axis of a and the last but one of b (the only one of a vector): NumPy's `dot`.
+
+    Args:
+        a: (…A, K).
+        b: (…B, K, M) or (K,).
+
+    Returns:
+        (…A, …B, M) or (…A): for two vectors a number, for two matrices their product.
+    """
+    if min(a.ndim, b.ndim) == 0:
+        return Mul()(a, b)
+    if max(a.ndim, b.ndim) <= 2:
+        return Matmul()(a, b)
+    return Tensordot((a.ndim - 1,), (max(b.ndim - 2, 0),))(a, b)
+
+
+def outer(a: Any, b: Any) -> Any:
+    """All products a[i] b[j] of two vectors (N,) and (M,): (N, M). Other arrays are flattened."""
+    return Mul()(Reshape((-1, 1))(a), Reshape((1, -1))(b))
+
+
+class Tensordot(Function):
+    saves_inputs = True
+
+    def __init__(self, axes_a: tuple[int, ...], axes_b: tuple[int, ...]) -> None:
+        self.axes = axes_a, axes_b
+
+    def forward(self, a: Array, b: Array) -> Array:
+        return np.tensordot(a, b, self.axes)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        a, b = self.inputs
+        to_a, to_b = self.edges
+        axes_a, axes_b = self.axes
+        free_a = [axis for axis in range(a.ndim) if axis not in axes_a]
+        free_b = [axis for axis in range(b.ndim) if axis not in axes_b]
+        from_a, from_b = list(range(len(free_a))), list(range(len(free_a), gy.ndim))  # the axes of gy
+        ga = gb = None
+        if to_a is not None:  # what is left of b are its summed axes, in their order there
+            order = [*free_a, *(axis for _, axis in sorted(zip(axes_b, axes_a, strict=True)))]
+            ga = tensordot(gy, b, (from_b, free_b)).transpose(np.argsort(order).tolist())
+        if to_b is not None:
+            order = [*(axis for _, axis in sorted(zip(axes_a, axes_b, strict=True))), *free_b]
+            gb = tensordot(a, gy, (free_a, from_a)).transpose(np.argsort(order).tolist())
+        return ga, gb
+
+
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    """Σ a b over `axes`, one matrix product.
+
+    Args:
+        axes: the axes of a and those of b to sum over, in pairs: ([1, 2], [2, 0]), or (1, 2) for one pair; or a number
+            n, for the last n of a and the first n of b.
+
+    Returns:
+        The axes of a that are left, then those of b.
+    """
+    if isinstance(axes, int):
+        axes = tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes))
+    return Tensordot(normalize_axis_tuple(axes[0], a.ndim), normalize_axis_tuple(axes[1], b.ndim))(a, b)
+
+
+class Einsum(Function):
+    saves_inputs = True
+
+    def __init__(self, terms: Sequence[str], output: str) -> None:
+        self.terms, self.to = terms, output
+
+    def forward(self, *xs: Array) -> Array:
+        return np.einsum(f"{','.join(self.terms)}->{self.to}", *xs, optimize=len(xs) > 1)  # so that BLAS is used
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return tuple(
+            None if edge is None else self.gradient(gy, position, edge.shape)
+            for position, edge in enumerate(self.edges)
+        )
+
+    def gradient(self, gy: Gradient, position: int, shape: tuple[int, ...]) -> Gradient:
+        """Of one operand: the product of all the others with gy, summed over the indices that it does not have."""
+        terms = [self.to, *self.terms[:position], *self.terms[position + 1 :]]
+        factors = [gy, *self.inputs[:position], *self.inputs[position + 1 :]]
+        unused = (letter for letter in string.ascii_letters if letter not in "".join(self.terms))
+        own = ""
+        for letter, size in zip(self.terms[position], shape, strict=True):
+            if letter in own:  # twice in one operand is its diagonal, where a unit matrix puts the gradient back
+                terms.append(letter + (twin := next(unused)))
+                factors.append(get_array_module(getattr(gy, "_data", gy)).eye(size, dtype=gy.dtype))
+                letter = twin
+            own += letter
+        present = set().union(*terms)
+        g = einsum(f"{','.join(terms)}->{''.join(letter for letter in own if letter in present)}", *factors)
+        # An index that nobody else has was summed over: its gradient is the same for all.
+        sizes = iter(g.shape)
+        g = g.reshape([next(sizes) if letter in present else 1 for letter in own])
+        return broadcast_to(g, np.broadcast_shapes(g.shape, shape))
+
+
+def einsum(subscripts: str, *operands: Any) -> Any:
+    """Einstein's sum: the product of the operands, over all indices, summed over those that the result does not name.
+
+    Args:
+        subscripts: a letter for each axis: "ij,jk->ik" is a matrix product, "ii->" a trace, "bhqd,bhkd->bhqk" the
+            scores of attention. "..." stands for any axes, which broadcast. Without "->" the result has the letters
+            that occur once, in the order of the alphabet, after those of "...".
+
+    Raises:
+        ValueError: the subscripts do not fit the operands.
+    """
+    if not isinstance(subscripts, str):
+        raise TypeError(f'einsum: the subscripts must be a string such as "ij,jk->ik", not {type(subscripts).__name__}')
+    left, arrow, output = subscripts.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(operands):
+        raise ValueError(f"einsum: {subscripts!r} is for {len(terms)} operands, not for {len(operands)}")
+    # Letters take the place of "...", the last axis of each operand getting the last of them.
+    unused = [letter for letter in string.ascii_letters if letter not in subscripts]
+    pairs = zip(terms, operands, strict=True)
+    widths = [x.ndim - len(term.replace("...", "")) if "..." in term else 0 for term, x in pairs]
+    if min(widths) < 0:
+        raise ValueError(f"einsum: {subscripts!r} has too many indices for shapes {[x.shape for x in operands]}")
+    dots = "".join(unused[: max(widths)])
+    terms = [term.replace("...", dots[len(dots) - width :]) for term, width in zip(terms, widths, strict=True)]
+    if not arrow:
+        output = "..." + "".join(sorted(letter for letter in set(left) - set(",.") if left.count(letter) == 1))
+    return Einsum(terms, output.replace("...", dots))(*operands)

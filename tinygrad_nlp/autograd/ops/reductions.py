@@ -1,16 +1,17 @@
-"""Operations that make one number of many, along some axes: sums, means, extremes, and the softmax family."""
+"""Operations that make one number of many, along some axes: sums, products, spreads, extremes, norms."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ...backend import Array
+from ...backend import Array, get_array_module
 from ..engine import Gradient
 from ..function import Function
-from .elementwise import exp
-from .shaping import broadcast_to
+from .elementwise import exp, where
+from .shaping import Reshape, broadcast_to, concatenate, flip, unstack
 
 Axis = int | tuple[int, ...] | None
 
@@ -19,12 +20,20 @@ class _Reduction(Function):
     def __init__(self, axis: Axis = None, keepdims: bool = False) -> None:
         self.axis, self.keepdims = axis, keepdims
 
+    def axes(self, ndim: int) -> list[int]:
+        """The axes that are reduced, counted from the front."""
+        axes = range(ndim) if self.axis is None else self.axis if isinstance(self.axis, tuple) else (self.axis,)
+        return [axis % ndim for axis in axes]
+
+    def count(self, shape: tuple[int, ...]) -> int:
+        """How many elements of an input of `shape` make one of the output."""
+        return math.prod(shape[axis] for axis in self.axes(len(shape)))
+
     def kept(self, reduced: Any, ndim: int) -> Any:
         """An array of the output's shape with the reduced axes back, of size 1."""
         if self.keepdims:
             return reduced
-        axes = range(ndim) if self.axis is None else self.axis if isinstance(self.axis, tuple) else (self.axis,)
-        lost = {axis % ndim for axis in axes}
+        lost = self.axes(ndim)
         sizes = iter(reduced.shape)
         return reduced.reshape(tuple(1 if axis in lost else next(sizes) for axis in range(ndim)))
 
@@ -49,14 +58,105 @@ class Mean(_Reduction):
         return x.mean(axis=self.axis, keepdims=self.keepdims)
 
     def backward(self, gy: Gradient) -> Gradient:
-        kept = self.kept(gy, len(self.shape_in))
-        count = np.prod(self.shape_in, dtype=int) / (np.prod(kept.shape, dtype=int) or 1)
-        return broadcast_to(kept / float(count), self.shape_in)
+        return broadcast_to(self.kept(gy / float(self.count(self.shape_in)), len(self.shape_in)), self.shape_in)
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Mean over `axis` (all by default)."""
     return Mean(axis, keepdims)(x)
+
+
+class Var(_Reduction):
+    saves_inputs = True
+
+    def __init__(self, axis: Axis = None, keepdims: bool = False, ddof: float = 0) -> None:
+        super().__init__(axis, keepdims)
+        self.ddof = ddof
+
+    def forward(self, x: Array) -> Array:
+        return x.var(axis=self.axis, ddof=self.ddof, keepdims=self.keepdims)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return self.kept(gy, self.inputs[0].ndim) * self.deviations() * 2.0
+
+    def deviations(self) -> Gradient:
+        """(x - mean) / (N - ddof): half the derivative of the variance."""
+        (x,) = self.inputs
+        return (x - x.mean(axis=self.axis, keepdims=True)) / float(self.count(x.shape) - self.ddof)
+
+
+def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: float = 0) -> Any:
+    """Variance over `axis` (all by default): Σ (x - mean)² / (N - ddof). PyTorch's default is ddof=1, NumPy's is 0."""
+    return Var(axis, keepdims, ddof)(x)
+
+
+class Std(Var):
+    saves_output = True
+
+    def forward(self, x: Array) -> Array:
+        return x.std(axis=self.axis, ddof=self.ddof, keepdims=self.keepdims)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return self.kept(gy / _infinite_where_zero(self.output), self.inputs[0].ndim) * self.deviations()
+
+
+def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: float = 0) -> Any:
+    """Square root of `var`; derivative 0 where all elements are equal, as in PyTorch."""
+    return Std(axis, keepdims, ddof)(x)
+
+
+class Norm(_Reduction):
+    saves_inputs = saves_output = True
+
+    def forward(self, x: Array) -> Array:
+        return np.sqrt((x * x).sum(axis=self.axis, keepdims=self.keepdims))
+
+    def backward(self, gy: Gradient) -> Gradient:
+        (x,) = self.inputs
+        return x * self.kept(gy / _infinite_where_zero(self.output), x.ndim)
+
+
+def norm(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Euclidean length √Σ x² over `axis` (all by default); derivative 0 at 0, as in PyTorch."""
+    return Norm(axis, keepdims)(x)
+
+
+class Prod(_Reduction):
+    saves_inputs = True
+
+    def forward(self, x: Array) -> Array:
+        return x.prod(axis=self.axis, keepdims=self.keepdims)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        (x,) = self.inputs
+        lost = self.axes(x.ndim)
+        order = [*lost, *(axis for axis in range(x.ndim) if axis not in lost)]
+        factors = x.transpose(order)
+        count = self.count(x.shape)
+        others = _products_of_the_others(factors.reshape(count, math.prod(factors.shape[len(lost) :])))
+        back = np.argsort(order).tolist()
+        return self.kept(gy, x.ndim) * others.reshape(factors.shape).transpose(back)
+
+
+def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Product over `axis` (all by default). Zeros are factors like all others, in every derivative."""
+    return Prod(axis, keepdims)(x)
+
+
+class Cumsum(Function):
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, x: Array) -> Array:
+        return x.cumsum(axis=self.axis)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return flip(cumsum(flip(gy, self.axis), self.axis), self.axis)
+
+
+def cumsum(x: Any, axis: int | None = None) -> Any:
+    """Sums of the elements up to each one along `axis`, itself included; by default of the flattened array."""
+    return Cumsum(0)(Reshape((-1,))(x)) if axis is None else Cumsum(axis)(x)
 
 
 class Max(_Reduction):
@@ -98,51 +198,38 @@ class Logsumexp(_Reduction):
 
     def backward(self, gy: Gradient) -> Gradient:
         (x,) = self.inputs
-        return self.kept(gy, x.ndim) * exp(x - self.kept(self.output, x.ndim))
+        total = where(self.output == -np.inf, 0, self.output)  # so that e^-inf, and not e^(inf - inf), is what is left
+        return self.kept(gy, x.ndim) * exp(x - self.kept(total, x.ndim))
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Log Σ e^x along `axis` (all by default), without overflow."""
+    """Log Σ e^x along `axis` (all by default), without overflow; of nothing but -inf it is -inf, with derivative 0."""
     return Logsumexp(axis, keepdims)(x)
 
 
-class Softmax(Function):
-    saves_output = True
-
-    def __init__(self, axis: int) -> None:
-        self.axis = axis
-
-    def forward(self, x: Array) -> Array:
-        y = x - x.max(axis=self.axis, keepdims=True)
-        np.exp(y, out=y)
-        y /= y.sum(axis=self.axis, keepdims=True)
-        return y
-
-    def backward(self, gy: Gradient) -> Gradient:
-        y = self.output
-        return y * (gy - (gy * y).sum(axis=self.axis, keepdims=True))
+def _infinite_where_zero(y: Any) -> Any:
+    """A divisor that makes 0 of what y = 0 would make infinite."""
+    return where(y == 0, math.inf, y)
 
 
-def softmax(x: Any, axis: int = -1) -> Any:
-    """e^x / Σ e^x along `axis`: probabilities from scores."""
-    return Softmax(axis)(x)
+def _products_of_the_others(x: Any) -> Any:
+    """Of each element of x (N, D), the product of all others in its column, without a division.
 
-
-class LogSoftmax(Function):
-    saves_output = True
-
-    def __init__(self, axis: int) -> None:
-        self.axis = axis
-
-    def forward(self, x: Array) -> Array:
-        y = x - x.max(axis=self.axis, keepdims=True)
-        y -= np.log(np.exp(y).sum(axis=self.axis, keepdims=True))
-        return y
-
-    def backward(self, gy: Gradient) -> Gradient:
-        return gy - exp(self.output) * gy.sum(axis=self.axis, keepdims=True)
-
-
-def log_softmax(x: Any, axis: int = -1) -> Any:
-    """Log softmax(x), from the scores: exact also where the probability is too small for a float."""
-    return LogSoftmax(axis)(x)
+    A tree: the products of pairs, of pairs of pairs, up to the product of all; then down again, where the others of one
+    half of a pair are the others of the pair times the other half. 2 log₂ N steps.
+    """
+    n, width = x.shape
+    size = 1 << (n - 1).bit_length() if n else 1
+    xp = get_array_module(getattr(x, "_data", x))
+    if size != n:
+        x = concatenate((x, xp.ones((size - n, width), x.dtype)))
+    levels = []
+    while len(x) > 1:
+        pairs = x.reshape(len(x) // 2, 2, width)
+        levels.append(pairs)
+        left, right = unstack(pairs, axis=1)
+        x = left * right
+    others = xp.ones((1, width), x.dtype)
+    for pairs in reversed(levels):
+        others = (others.reshape(len(pairs), 1, width) * flip(pairs, axis=1)).reshape(2 * len(pairs), width)
+    return others if size == n else others[:n]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from ...backend import Array
+from ...backend import Array, get_array_module
 from ..engine import Gradient
 from ..function import Function
 
@@ -66,6 +66,16 @@ def swapaxes(x: Any, a: int, b: int) -> Any:
     return Swapaxes(a, b)(x)
 
 
+def moveaxis(x: Any, source: int | tuple[int, ...], destination: int | tuple[int, ...]) -> Any:
+    """x with the axes `source` moved to the places `destination`, and the others in their old order. A view."""
+    source = normalize_axis_tuple(source, x.ndim, "source")
+    destination = normalize_axis_tuple(destination, x.ndim, "destination")
+    order = [axis for axis in range(x.ndim) if axis not in source]
+    for to, axis in sorted(zip(destination, source, strict=True)):
+        order.insert(to, axis)
+    return Transpose(tuple(order))(x)
+
+
 def expand_dims(x: Any, axis: int) -> Any:
     """x with a new axis of size 1 at `axis`."""
     axis = normalize_axis_index(axis, x.ndim + 1)
@@ -112,6 +122,71 @@ class Flip(Function):
 def flip(x: Any, axis: int) -> Any:
     """x backwards along `axis`. A view."""
     return Flip(axis)(x)
+
+
+class Roll(Function):
+    def __init__(self, shift: Any, axis: Any) -> None:
+        self.shift, self.axis = shift, axis
+
+    def forward(self, x: Array) -> Array:
+        return np.roll(x, self.shift, self.axis)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return roll(gy, [-n for n in self.shift] if isinstance(self.shift, Sequence) else -self.shift, self.axis)
+
+
+def roll(x: Any, shift: int | Sequence[int], axis: int | tuple[int, ...] | None = None) -> Any:
+    """x with every element moved on by `shift` along `axis`, the last ones to the front; by default as if flattened."""
+    return Roll(shift, axis)(x)
+
+
+class Pad(Function):
+    def __init__(self, widths: list[list[int]], value: float) -> None:
+        self.widths, self.value = widths, value
+
+    def forward(self, x: Array) -> Array:
+        self.inside = tuple(slice(before, before + n) for (before, _), n in zip(self.widths, x.shape, strict=True))
+        shape = [before + n + after for (before, after), n in zip(self.widths, x.shape, strict=True)]
+        y = get_array_module(x).full(shape, self.value, x.dtype)
+        y[self.inside] = x
+        return y
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return gy[self.inside]
+
+
+def pad(x: Any, widths: Any, value: float = 0.0) -> Any:
+    """x with a border of `value`.
+
+    Args:
+        widths: how many elements to put (before, after) along each axis, as NumPy's `pad_width`: a pair for each axis,
+            one pair for all, or one number.
+    """
+    pairs = np.broadcast_to(widths, (x.ndim, 2))
+    if (pairs < 0).any():
+        raise ValueError(f"pad: widths must not be negative, not {widths}; use a slice to cut")
+    return Pad(pairs.tolist(), value)(x)
+
+
+class Tile(Function):
+    def __init__(self, times: tuple[int, ...]) -> None:
+        self.times = times
+
+    def forward(self, x: Array) -> Array:
+        self.shape_in = x.shape
+        return np.tile(x, self.times)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        ndim = max(len(self.times), len(self.shape_in))
+        times = (1,) * (ndim - len(self.times)) + self.times
+        sizes = (1,) * (ndim - len(self.shape_in)) + self.shape_in
+        copies = gy.reshape([n for pair in zip(times, sizes, strict=True) for n in pair])  # (times, size, times, …)
+        return copies.sum(axis=tuple(range(0, 2 * ndim, 2))).reshape(self.shape_in)
+
+
+def tile(x: Any, times: int | Sequence[int]) -> Any:
+    """x laid side by side: `times` along each axis; a shorter `times`, or x, gets ones in front as in NumPy."""
+    return Tile(tuple(np.atleast_1d(times).tolist()))(x)
 
 
 class Concatenate(Function):
