@@ -8,6 +8,7 @@ from ... import threads
 from ...backend import Array
 from ..engine import Gradient
 from ..function import Function
+from .shaping import swapaxes
 
 
 class Matmul(Function):
@@ -57,6 +58,11 @@ class Linear(Function):
         if bias is not None:
             y += bias
         return y.reshape(*x.shape[:-1], len(weight))
+
+    def definition(self, x: Any, weight: Any, bias: Any = None) -> Any:
+        """The same in plain operations: what a drawing opens."""
+        y = matmul(x, swapaxes(weight, 0, 1))
+        return y if bias is None else y + bias
 
     def backward(self, gy: Gradient) -> Gradient:
         x, weight, *_ = self.inputs
