@@ -13,9 +13,8 @@ import numpy as np
 from ...backend import asnumpy, is_array
 from ..engine import Leaf, Node
 from ..function import Function, Fused
-from ..modes import BACKWARD
 from ..variable import Variable
-from .walk import Graph, Input, Opened, Path, numbers, path_of
+from .walk import Graph, Input, Layer, Path, numbers
 
 SYMBOLS = {
     "add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "−", "pow": "^", "sigmoid": "σ", "sum": "Σ", "getitem": "slice",
@@ -26,7 +25,7 @@ PARTS = ("shape", "dtype", "values", "memory")
 _DECADES = 6  # a gradient this many powers of ten below the largest is white
 
 Key = Hashable
-Frame = tuple[Any, ...]  # a path whose layers are strings, whose steps numbers; None stands for all steps of a loop
+Frame = tuple[Any, ...]  # a path in which None stands for all steps of a loop
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class Picture:
         self.boxes: dict[Key, Box] = {}
         self.arrows: dict[Arrow, None] = {}
         self.notes: list[str] = []
-        self.paths = {f: path_of(f) for f in graph.functions}
+        self.paths = {f: graph.path(f) for f in graph.functions}
         self._loops()
         self.keys: dict[Function, Key] = {}
         self._operations()
@@ -138,10 +137,10 @@ class Picture:
                     return (*frame, "…"), Box("left out", frame, [f"… {len(loop) - 2} steps"])
                 if len(loop) == 1 and self.style.time == "loop":
                     continue
-            elif type(name) is str and name != BACKWARD:
+            elif name.kind == "layer":
                 layers += 1
                 if self.style.depth is not None and layers > self.style.depth:
-                    return (*frame, name), Box("layer", frame, [name])
+                    return (*frame, name), Box("layer", frame, [name.name])
             frame = (*frame, name)
         return frame, None
 
@@ -158,7 +157,7 @@ class Picture:
                 if None in frame:  # what does the same in another step shares the box
                     key = (frame, f.name, position[path, f.name])
                     position[path, f.name] += 1
-            box.backward = BACKWARD in path
+            box.backward = any(isinstance(name, Layer) and name.kind == "backward" for name in path)
             drawn[f] = key, box
         kept = dict.fromkeys(key for key, _ in reversed(drawn.values()))
         kept = dict.fromkeys(list(kept)[: self.style.limit])
@@ -234,7 +233,7 @@ class Picture:
             lines.append(_values(data))
         if data is not None and "memory" in show:
             lines.append(_bytes(data.nbytes))
-        return [line for line in lines if line]
+        return [line for line in lines if line] or ["data"]
 
     def _describe(self, node: Node) -> str:
         """Shape and dtype, as far as they are asked for."""
@@ -256,7 +255,7 @@ class Picture:
             recurrent = isinstance(source, Function) and _is_next_step(self.paths[source], path)
             if tail == head and (not recurrent or self.boxes[head].kind == "left out"):
                 continue
-            marks = ["ᵀ"] if x.transposed else []
+            marks = ["transposed"] if x.transposed else []
             if isinstance(source, Function):
                 marks.append(self._describe(x.node))
             number = 0
@@ -289,7 +288,9 @@ class Picture:
         top, low = math.log10(max(finite)), math.log10(min(finite))
         low = max(min(low, top - 1), top - _DECADES)
         for box, norm in zip(hot, norms, strict=True):
-            box.heat = min(max((math.log10(norm) - low) / (top - low), 0.0), 1.0) if 0 < norm < math.inf else float(norm > 0)
+            box.heat = (
+                min(max((math.log10(norm) - low) / (top - low), 0.0), 1.0) if 0 < norm < math.inf else float(norm > 0)
+            )
             box.lines.append(f"∥∂∥ {_number(norm)}")
         self.notes.append(f"colour: norm of the gradient, from {_number(10**low)} (white) to {_number(10**top)}")
 
@@ -307,7 +308,11 @@ def _common(frames: Iterable[Frame]) -> Frame:
     first, *others = frames
     shared: Frame = ()
     for i, name in enumerate(first):
-        if type(name) is not str or isinstance(name, Opened) or any(other[: i + 1] != first[: i + 1] for other in others):
+        if (
+            not isinstance(name, Layer)
+            or name.kind == "definition"
+            or any(other[: i + 1] != first[: i + 1] for other in others)
+        ):
             break
         shared = first[: i + 1]
     return shared

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import textwrap
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 import graphviz
 
-from ..modes import BACKWARD
 from .picture import Box, Frame, Key, Picture
-from .walk import Opened
+from .walk import Layer
 
 # The Korean ones stand in where Helvetica has no Hangul.
 _FONT = "Helvetica,Arial,Apple SD Gothic Neo,Malgun Gothic,Noto Sans CJK KR,sans-serif"
-_GRAPH = {"fontname": _FONT, "fontsize": "10", "ranksep": "0.3", "nodesep": "0.22", "labeljust": "l"}
+_GRAPH = {"fontname": _FONT, "fontsize": "10", "ranksep": "0.3", "nodesep": "0.22", "labeljust": "l", "newrank": "true"}
 _NODE = {"fontname": _FONT, "fontsize": "11", "margin": "0.1,0.04", "height": "0.28", "width": "0.3"}
 _EDGE = {"fontname": _FONT, "fontsize": "8", "fontcolor": "#666666", "arrowsize": "0.6"}
 _BOX = {"shape": "box", "style": "rounded,filled"}
-_ELLIPSE = {"shape": "ellipse", "style": "filled"}
+_ELLIPSE = {"shape": "ellipse", "style": "filled", "margin": "0.02,0.01"}
 _LOOKS = {
     "operation": {**_BOX, "fillcolor": "white"},
     "fused": {**_BOX, "fillcolor": "#fde7c7", "color": "#d79b00"},
@@ -37,8 +36,9 @@ _BACKWARD = "#2a6fdb"
 _FRAME = {"style": "rounded", "color": "#aaaaaa", "fontcolor": "#555555", "labeljust": "l"}
 _HEAT = ["#ffffff", "#fff0dc", "#fdd49e", "#fc9b6a", "#e8604c"]
 # `dot` takes 7 s for the 422 nodes of a 35-step LSTM at its own limits, 0.15 s at these, and it looks the same.
-_LARGE = {"nslimit": "1", "mclimit": "0.1"}
-_LARGE_FROM = 150  # nodes
+_LARGE = {"nslimit": "1", "mclimit": "0.1", "newrank": "false"}
+_LARGE_FROM = 150  # boxes
+_HUGE_FROM = 400  # boxes: labels on the arrows would take `dot` minutes
 
 
 class Drawing:
@@ -98,9 +98,12 @@ def _dot(picture: Picture, rankdir: str) -> graphviz.Digraph:
     dot = graphviz.Digraph(graph_attr={**_GRAPH, "rankdir": rankdir}, node_attr=_NODE, edge_attr=_EDGE)
     if len(picture.boxes) > _LARGE_FROM:
         dot.attr(**_LARGE)
+    huge = len(picture.boxes) > _HUGE_FROM
+    if huge:
+        picture.notes.append(f"{len(picture.boxes):,} boxes: the arrows are drawn without what flows along them")
     if picture.notes:
         lines = [line for note in picture.notes for line in textwrap.wrap(note, 100)]
-        dot.attr(label=_escape("\n".join(lines)), labelloc="b")
+        dot.attr(label="".join(_escape(line) + "\\l" for line in lines), labelloc="b")
     names = {key: f"n{i}" for i, key in enumerate(picture.boxes)}
     frames: dict[Frame, list[Key]] = defaultdict(list)
     for key, box in picture.boxes.items():
@@ -119,15 +122,20 @@ def _dot(picture: Picture, rankdir: str) -> graphviz.Digraph:
                     write(cluster, inner)
 
     write(dot, ())
+    shared = Counter(arrow.tail for arrow in picture.arrows)
     for arrow in picture.arrows:
-        look = {"label": f" {_escape(arrow.label)}"} if arrow.label else {}
+        tail, head = picture.boxes[arrow.tail], picture.boxes[arrow.head]
+        look = {"label": f" {_escape(arrow.label)}"} if arrow.label and not huge else {}
         if arrow.recurrent:
             look |= _RECURRENT
         elif arrow.backward:
             look |= {"color": _BACKWARD}
-        heat = picture.boxes[arrow.tail].heat
-        if heat is not None and picture.boxes[arrow.head].heat is not None:
-            look |= {"dir": "both", "color": f"{look.get('color', 'black')}:{_colour(heat)}"}
+        elif tail.kind in ("parameter", "leaf", "constant"):
+            look |= {"color": "#999999"}
+            if shared[arrow.tail] > 1 and not huge:
+                look |= {"weight": "0"}  # or else it would pull all that use it to its side
+        if tail.heat is not None and tail.kind not in ("parameter", "leaf") and head.heat is not None:
+            look |= {"dir": "both", "color": f"{look.get('color', 'black')}:{_colour(tail.heat)}"}
         dot.edge(names[arrow.tail], names[arrow.head], **look)
     return dot
 
@@ -145,17 +153,17 @@ def _look(box: Box) -> dict[str, str]:
 
 def _frame(picture: Picture, frame: Frame, rankdir: str) -> dict[str, str]:
     name, outer = frame[-1], frame[-2:-1]
-    look = {**_FRAME, "labelloc": "t" if rankdir == "TB" else "b"}
+    look = {**_FRAME, "labelloc": "b" if rankdir == "BT" else "t"}
     if name is None:
         return {**look, "label": f"×{len(picture.steps[frame])}", "style": "rounded,dashed", "labeljust": "r"}
     if isinstance(name, int):
         return {**look, "label": f"t = {name}", "style": "rounded,dashed"}
-    if isinstance(name, Opened):
-        title = "" if outer == (str(name),) else _escape(name)
+    if name.kind == "definition":
+        title = "" if [x.name for x in outer if isinstance(x, Layer)] == [name.name] else _escape(name.name)
         return {**look, "label": title, "style": "rounded,filled", "color": "#d79b00", "fillcolor": "#fffaf0"}
-    if name == BACKWARD:
-        return {**look, "label": name, "color": _BACKWARD, "fontcolor": _BACKWARD}
-    return {**look, "label": _escape(name)}
+    if name.kind == "backward":
+        return {**look, "label": name.name, "color": _BACKWARD, "fontcolor": _BACKWARD}
+    return {**look, "label": _escape(name.name)}
 
 
 def _colour(heat: float) -> str:

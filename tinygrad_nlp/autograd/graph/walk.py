@@ -13,17 +13,31 @@ import numpy as np
 from ...backend import Array, get_array_module, is_array
 from .. import engine
 from ..engine import Leaf, Node, Output, backpropagate
-from ..function import Function
+from ..function import Function, Fused
 from ..modes import BACKWARD, Scope, enable_grad, modes
 from ..ops.shaping import Swapaxes, Transpose
 from ..sparse import RowSparse
 from ..variable import Variable
 
-Path = tuple[str | int, ...]  # layers by name, time steps by number
+Path = tuple[Any, ...]  # from the outermost Scope inwards: layers as a Layer, time steps by number
 
 
-class Opened(str):
-    """In a path: the function whose definition this is."""
+class Layer(NamedTuple):
+    """A layer, or one of several calls of it in the same place: the second has call 1.
+
+    `kind` is "layer"; "definition" where this is the inside of a function, "backward" where it is one of create_graph.
+    """
+
+    name: str
+    call: int = 0
+    kind: str = "layer"
+
+
+class _Opened(str):
+    """The name of a scope: the function of which the definition is running."""
+
+
+_BACKWARD = Layer(BACKWARD, 0, "backward")
 
 
 class Input(NamedTuple):
@@ -61,6 +75,8 @@ class Graph:
         self._results: dict[Function, list[Node]] = {}  # of an opened function: what its definition returned
         self._outside: dict[Leaf, Node] = {}  # where a leaf of a definition comes from
         self._names: dict[int, str] = {}  # of constants, by the id of the array
+        self._scopes: dict[int, tuple[Path, Scope]] = {}  # each call of a layer made a Scope of its own
+        self._taken: set[Path] = set()
         if isinstance(what, BaseException):
             self.error = what
             self.ends, roots = self._of_error(what)
@@ -70,6 +86,7 @@ class Graph:
             roots = [y.node for y in ys]
             self.ends = [(y.name or "y", y.node) for y in ys]
         functions, nodes = _reach(roots)
+        self._used = {(node.function, node.index) for node in nodes if isinstance(node, Output)}
         if self.error is None and (
             any(node is None or isinstance(node, Leaf) for node in roots) or any(f.edges is None for f in functions)
         ):
@@ -90,6 +107,34 @@ class Graph:
         if gradient:
             self.norms = {node: _norm(g) for node, g in (self._gradients or {}).items()}
 
+    # --- layers and time ----------------------------------------------------------------------------------------------
+
+    def path(self, f: Function) -> Path:
+        """The layers and time steps in which an operation was made."""
+        path = self._path(f.scope)
+        code = getattr(f, "code", None)
+        if code is not None and code.co_filename == engine.__file__:  # a sum of gradients
+            path = (*path, _BACKWARD) if _BACKWARD not in path else path
+        return path
+
+    def _path(self, scope: Scope | None) -> Path:
+        if scope is None:
+            return ()
+        known = self._scopes.get(id(scope))
+        if known is None:
+            outer = self._path(scope.outer)
+            if isinstance(scope.name, int):
+                last: Any = scope.name
+            elif scope.name == BACKWARD:
+                last = _BACKWARD
+            else:
+                last = Layer(str(scope.name), 0, "definition" if isinstance(scope.name, _Opened) else "layer")
+                while (*outer, last) in self._taken:
+                    last = last._replace(call=last.call + 1)
+            self._taken.add((*outer, last))
+            known = self._scopes[id(scope)] = (*outer, last), scope
+        return known[0]
+
     # --- definitions --------------------------------------------------------------------------------------------------
 
     def _expand(self, functions: Iterable[Function]) -> Iterator[Function]:
@@ -104,21 +149,20 @@ class Graph:
             return False
         if isinstance(self._opened, bool):
             return True
-        layers = {name for name in path_of(f) if type(name) is str}
+        layers = {layer.name for layer in self.path(f) if isinstance(layer, Layer) and layer.kind == "layer"}
         return f.name in self._opened or not layers.isdisjoint(self._opened)
 
     def _define(self, f: Any) -> list[Function]:
         """The operations of the definition, run on the same inputs."""
-        given: list[Any] = []
+        names = _names_of_constants(f, type(f).definition)
+        self._names = names | self._names  # the outermost definition names its inputs best
         stand_ins: dict[Node, Variable] = {}
-        for x, edge, name in zip(f.inputs, f.edges, _arguments(type(f).definition, len(f.inputs)), strict=True):
-            if edge is None:
-                self._names.setdefault(id(x), name)
-                given.append(x)
-            else:
-                given.append(stand_ins.setdefault(edge, Variable(x, requires_grad=True)))
+        given = [
+            x if edge is None else stand_ins.setdefault(edge, Variable(x, requires_grad=True))
+            for x, edge in zip(f.inputs, f.edges, strict=True)
+        ]
         outer = modes.scope
-        modes.scope = Scope(f.scope, Opened(f.name), f.code, f.instruction)
+        modes.scope = Scope(f.scope, _Opened(f.name), f.code, f.instruction) if isinstance(f, Fused) else f.scope
         try:
             with enable_grad():
                 ys = f.definition(*given)
@@ -126,7 +170,10 @@ class Graph:
             modes.scope = outer
         self._outside |= {x.node: edge for edge, x in stand_ins.items()}
         self._results[f] = [getattr(y, "node", None) for y in (ys if isinstance(ys, tuple) else (ys,))]
-        functions, nodes = _reach(self._results[f])
+        functions, nodes = _reach(
+            node for index, node in enumerate(self._results[f]) if f.outputs_like is None or (f, index) in self._used
+        )
+        self._used |= {(node.function, node.index) for node in nodes if isinstance(node, Output)}
         if self._gradients is not None:
             outputs = {n.index: g for n, g in self._gradients.items() if isinstance(n, Output) and n.function is f}
             if f in self._gradients:
@@ -157,15 +204,15 @@ class Graph:
                 return Input(node, transposed=transposed)
 
     def _inputs(self, f: Function) -> Iterator[Input]:
-        edges, given = f.edges or (), f.inputs or ()
-        for position, name in enumerate(_arguments(type(f).forward, max(len(edges), len(given)))):
-            if position < len(edges) and edges[position] is not None:
-                found = self._resolve(edges[position])
+        names = _names_of_constants(f, type(f).forward)
+        given = f.inputs or (None,) * len(f.edges or ())
+        for x, edge in zip(given, f.edges or (), strict=True):
+            if edge is not None:
+                found = self._resolve(edge)
                 if found.node is not None:
                     yield found
-            elif position < len(given) and is_array(given[position]) and given[position].ndim:
-                x = given[position]
-                yield Input(array=x, name=self._names.get(id(x), name if len(name) > 1 or name == "x" else ""))
+            elif is_array(x) and x.ndim:
+                yield Input(array=x, name=self._names.get(id(x), names[id(x)]))
         for name in inspect.signature(type(f).__init__).parameters:  # what it was made with: ids, targets, a mask
             x = vars(f).get(name)
             if is_array(x) and x.ndim:
@@ -188,9 +235,12 @@ class Graph:
                 return [("y", node) for node in roots], roots
             if frame.f_code is Function.__call__.__code__:
                 failed, given = names["self"], list(names["inputs"])
+            elif frame.f_code.co_name.startswith("_"):
+                continue
             else:  # a check before any operation, as in nn.functional
-                failed, given = Function(), [names.get(name) for name in _parameters(frame.f_code)]
-                given = [y for x in given for y in (x if isinstance(x, tuple | list) else (x,))]
+                arguments = [names.get(name) for name in _parameters(frame.f_code)]
+                flat = [y for x in arguments for y in (x if isinstance(x, tuple | list) else (x,))]
+                failed, given = Function(), [x for x in flat if isinstance(x, Variable) or is_array(x)]
                 failed.name = frame.f_code.co_name  # type: ignore[misc]
             if any(isinstance(x, Variable) for x in given):
                 failed = copy.copy(failed)
@@ -201,14 +251,6 @@ class Graph:
                 self.failed = failed
                 return [], [failed]
         raise ValueError("draw: this exception was raised by no operation on Variables, so there is no graph to show")
-
-
-def path_of(f: Function) -> Path:
-    """The layers and time steps in which an operation was made."""
-    path = f.scope.path() if f.scope is not None else ()
-    code = getattr(f, "code", None)
-    by_engine = code is not None and code.co_filename == engine.__file__  # sums of gradients
-    return (*path, BACKWARD) if by_engine and BACKWARD not in path else path
 
 
 def numbers(f: Function) -> tuple[str, str]:
@@ -247,11 +289,21 @@ def _transposes_matrix(f: Function) -> bool:
     return isinstance(f, Transpose) and len(f.shape) == 2 and f.axes in (None, (1, 0))
 
 
+def _names_of_constants(f: Function, method: Any) -> dict[int, str]:
+    """By the id of the array, what the arguments are called; two names where it is given for two arguments."""
+    names: dict[int, str] = {}
+    given = f.inputs or ()
+    for x, edge, name in zip(given, f.edges or (), _arguments(method, len(given)), strict=False):
+        if edge is None:
+            names[id(x)] = f"{names[id(x)]}, {name}" if names.get(id(x)) else name
+    return names
+
+
 @functools.cache
-def _arguments(function: Any, count: int) -> list[str]:
-    """The names of its arguments after self, as many as were given."""
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    names = ["" if p.kind is p.VAR_POSITIONAL else p.name for p in parameters]
+def _arguments(method: Any, count: int) -> list[str]:
+    """The names of its arguments after self, as many as were given; those of a and b say nothing."""
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    names = ["" if p.kind is p.VAR_POSITIONAL or p.name in ("a", "b") else p.name for p in parameters]
     return (names + [""] * count)[:count]
 
 
