@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from types import CodeType
 from typing import NamedTuple
 
-
 BACKWARD = "backward"  # the name of the scope in which create_graph records the backward of an operation
 
 

@@ -1,4 +1,4 @@
-"""Decides what is drawn of a graph: which operations share a box, what is written on it, and in which frames it lies."""
+"""Decides what is drawn of a graph: which operations share a box, what is written on it, in which frames it lies."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ...backend import asnumpy, is_array
 from ..engine import Leaf, Node
 from ..function import Function, Fused
 from ..variable import Variable
-from .walk import Graph, Input, Layer, Path, numbers
+from .walk import Graph, Input, Layer, Path, function_of, numbers
 
 SYMBOLS = {
-    "add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "−", "pow": "^", "sigmoid": "σ", "sum": "Σ", "getitem": "slice",
-    "swapaxes": "transpose", "log_softmax": "log softmax", "cross_entropy": "cross entropy",
+    "add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "−", "pow": "^", "sigmoid": "σ", "sum": "Σ",
+    "getitem": "slice", "swapaxes": "transpose", "log_softmax": "log softmax", "cross_entropy": "cross entropy",
 }  # fmt: skip
 TIMES = ("loop", "ends", "all")
 PARTS = ("shape", "dtype", "values", "memory")
@@ -122,7 +122,7 @@ class Picture:
                 if isinstance(name, int):
                     self.loops[path[:i]].add(name)
 
-    def _place(self, path: Path) -> tuple[Frame, Box | None]:
+    def _place(self, path: Path, depth: int | None) -> tuple[Frame, Box | None]:
         """The frame of what was made in `path`, and the box that stands for all that is there, if one does."""
         frame: Frame = ()
         layers = 0
@@ -139,7 +139,7 @@ class Picture:
                     continue
             elif name.kind == "layer":
                 layers += 1
-                if self.style.depth is not None and layers > self.style.depth:
+                if depth is not None and layers > depth:
                     return (*frame, name), Box("layer", frame, [name.name])
             frame = (*frame, name)
         return frame, None
@@ -149,7 +149,7 @@ class Picture:
         drawn: dict[Function, tuple[Key, Box]] = {}
         for f in self.graph.functions:
             path = self.paths[f]
-            frame, box = self._place(path)
+            frame, box = self._place(path, None if f is self.graph.failed else self.style.depth)
             key: Key = frame
             if box is None:
                 kind = "failed" if f is self.graph.failed else "fused" if isinstance(f, Fused) else "operation"
@@ -184,13 +184,12 @@ class Picture:
     # --- leaves and constants -----------------------------------------------------------------------------------------
 
     def _key(self, x: Input, f: Function | None = None) -> Key:
-        if x.array is not None:
-            key = self.keys[f] if f is not None else None
-            merged = f is not None and len(self.boxes[key].functions) > 1
-            return ("constant", key, x.name) if merged else ("constant", id(x.array))
+        if f is not None and x.array is not None:
+            key = self.keys[f]
+            return ("constant", key, x.name) if len(self.boxes[key].functions) > 1 else ("constant", id(x.array))
         if isinstance(x.node, Leaf):
             return x.node
-        return self.keys[getattr(x.node, "function", x.node)]
+        return self.keys[function_of(x.node)]
 
     def _uses(self) -> None:
         """Leaves and constants lie in the innermost frame that holds all their uses, outside of loops."""
@@ -208,10 +207,10 @@ class Picture:
             inside = len(boxes) == 1 and owner.kind in ("layer", "left out")
             frame = _common([self.boxes[self.keys[f]].frame for f in users[key]])
             if x.array is not None:
-                # A layer's own constants, such as masks of dropout, are its business; what it starts from is not.
-                is_input = any(all(y.array is not None or type(y.node) is Leaf for y in self.graph.inputs[f])
-                               for f in users[key])  # fmt: skip
-                if not inside or (is_input and owner.kind == "layer"):
+                # What a graph starts from comes from outside; other constants, as masks of dropout, belong to a layer.
+                if any(self._starts(f) for f in users[key]):
+                    frame, inside = (), inside and owner.kind == "left out"
+                if not inside:
                     self.boxes[key] = Box("constant", frame, self._lines(x.name, x.array, x.array))
                 continue
             leaf: Any = x.node
@@ -225,6 +224,11 @@ class Picture:
         for box in self.boxes.values():
             if box.weights:
                 box.lines.append(f"{box.weights:,} weights")
+
+    def _starts(self, f: Function) -> bool:
+        """Whether no operation comes before this one, and no definition around it."""
+        inside = any(isinstance(name, Layer) and name.kind == "definition" for name in self.paths[f])
+        return not inside and all(x.node is None or isinstance(x.node, Leaf) for x in self.graph.inputs[f])
 
     def _lines(self, name: str, node: Node, data: Any = None) -> list[str]:
         show = self.style.show
@@ -251,7 +255,7 @@ class Picture:
             tail = self._key(x, f)
             if tail not in self.boxes:
                 continue
-            source = getattr(x.node, "function", x.node)
+            source = function_of(x.node)
             recurrent = isinstance(source, Function) and _is_next_step(self.paths[source], path)
             if tail == head and (not recurrent or self.boxes[head].kind == "left out"):
                 continue
@@ -261,9 +265,8 @@ class Picture:
             number = 0
             if x.node is not None:
                 number, again[x.node, x.transposed] = again[x.node, x.transposed], again[x.node, x.transposed] + 1
-            loops = recurrent and self.style.time == "loop"
             backward = self.boxes[head].backward
-            self.arrows[Arrow(tail, head, " ".join(filter(None, marks)), loops, backward, number)] = None
+            self.arrows[Arrow(tail, head, " ".join(filter(None, marks)), recurrent, backward, number)] = None
         if isinstance(f, Fused) and (f.steps or 1) > 1 and f is not self.graph.failed:
             self.arrows[Arrow(head, head, "", True)] = None
 
@@ -272,11 +275,9 @@ class Picture:
     def _heat(self) -> None:
         """Colours on a logarithmic scale, from the largest norm down."""
         for node, norm in self.graph.norms.items():
-            function = getattr(node, "function", node)
-            if isinstance(node, Leaf) or function in self.keys:
-                key = node if isinstance(node, Leaf) else self.keys[function]
-                if key in self.boxes:
-                    self.boxes[key].squares.append(norm * norm)
+            key = node if isinstance(node, Leaf) else self.keys.get(function_of(node))
+            if key in self.boxes:
+                self.boxes[key].squares.append(norm * norm)
         for i, (_, node) in enumerate(self.graph.ends):
             if node in self.graph.norms:
                 self.boxes[i].squares.append(self.graph.norms[node] ** 2)

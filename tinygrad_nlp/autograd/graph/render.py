@@ -126,14 +126,16 @@ def _dot(picture: Picture, rankdir: str) -> graphviz.Digraph:
     for arrow in picture.arrows:
         tail, head = picture.boxes[arrow.tail], picture.boxes[arrow.head]
         look = {"label": f" {_escape(arrow.label)}"} if arrow.label and not huge else {}
-        if arrow.recurrent:
+        if arrow.recurrent and (picture.style.time == "loop" or arrow.tail == arrow.head):
             look |= _RECURRENT
+        elif arrow.recurrent and not huge:
+            look |= {"weight": "8"}  # steps in a row
         elif arrow.backward:
             look |= {"color": _BACKWARD}
-        elif tail.kind in ("parameter", "leaf", "constant"):
+        elif tail.kind in ("parameter", "constant"):
             look |= {"color": "#999999"}
-            if shared[arrow.tail] > 1 and not huge:
-                look |= {"weight": "0"}  # or else it would pull all that use it to its side
+        if tail.kind in ("parameter", "leaf", "constant") and shared[arrow.tail] > 1 and not huge:
+            look |= {"weight": "0"}  # or else it would pull all that use it to its side
         if tail.heat is not None and tail.kind not in ("parameter", "leaf") and head.heat is not None:
             look |= {"dir": "both", "color": f"{look.get('color', 'black')}:{_colour(tail.heat)}"}
         dot.edge(names[arrow.tail], names[arrow.head], **look)

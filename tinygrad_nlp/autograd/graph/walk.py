@@ -100,7 +100,7 @@ class Graph:
             self._backpropagate(seeds, nodes)
         self.functions = list(self._expand(functions))
         self.ends = [(name, self._resolve(node).node) for name, node in self.ends]
-        shown = {_function(node) for _, node in self.ends}
+        shown = {function_of(node) for _, node in self.ends}
         self._folded = {f for f in self.functions if _transposes_matrix(f)} - shown - {self.failed}
         self.functions = [f for f in self.functions if f not in self._folded]
         self.inputs = {f: list(self._inputs(f)) for f in self.functions}
@@ -193,7 +193,7 @@ class Graph:
         """Where `node` comes from in the drawing: through opened functions, and through matrix transpositions."""
         transposed = False
         while True:
-            f = _function(node)
+            f = function_of(node)
             if f in self._results:
                 node = self._results[f][node.index if isinstance(node, Output) else 0]
             elif node in self._outside:
@@ -205,6 +205,7 @@ class Graph:
 
     def _inputs(self, f: Function) -> Iterator[Input]:
         names = _names_of_constants(f, type(f).forward)
+        x: Any
         given = f.inputs or (None,) * len(f.edges or ())
         for x, edge in zip(given, f.edges or (), strict=True):
             if edge is not None:
@@ -214,7 +215,7 @@ class Graph:
             elif is_array(x) and x.ndim:
                 yield Input(array=x, name=self._names.get(id(x), names[id(x)]))
         for name in inspect.signature(type(f).__init__).parameters:  # what it was made with: ids, targets, a mask
-            x = vars(f).get(name)
+            x = vars(f).get(name, 0)
             if is_array(x) and x.ndim:
                 yield Input(array=x, name=name)
 
@@ -230,7 +231,7 @@ class Graph:
         for frame in reversed(frames):
             names = frame.f_locals
             if frame.f_code is backpropagate.__code__ and "node" in names:
-                self.failed = _function(names["node"])
+                self.failed = function_of(names["node"])
                 roots = [node for node, _ in names["roots"]]
                 return [("y", node) for node in roots], roots
             if frame.f_code is Function.__call__.__code__:
@@ -278,7 +279,8 @@ def _reach(roots: Iterable[Node]) -> tuple[list[Function], set[Node]]:
     return functions, {node for node in found if getattr(node, "outputs_like", None) is None}
 
 
-def _function(node: Node) -> Node:
+def function_of(node: Node) -> Any:
+    """The Function that `node` is an output of; a Leaf itself."""
     return node.function if isinstance(node, Output) else node
 
 
