@@ -217,7 +217,7 @@ class Picture:
             variable = leaf.variable()
             kind = "leaf" if leaf.kind is Variable else "parameter"
             if inside and (kind == "parameter" or owner.kind == "left out"):
-                owner.weights += math.prod(leaf.shape)
+                owner.weights += math.prod(leaf.shape) if kind == "parameter" else 0
             else:
                 data = None if variable is None else variable.data
                 self.boxes[key] = Box(kind, frame, self._lines(leaf.name or "leaf", leaf, data))
@@ -226,8 +226,8 @@ class Picture:
                 box.lines.append(f"{box.weights:,} weights")
 
     def _starts(self, f: Function) -> bool:
-        """Whether no operation comes before this one, and no definition around it."""
-        inside = any(isinstance(name, Layer) and name.kind == "definition" for name in self.paths[f])
+        """Whether no operation comes before this one, and neither a definition nor a backward around it."""
+        inside = any(isinstance(name, Layer) and name.kind != "layer" for name in self.paths[f])
         return not inside and all(x.node is None or isinstance(x.node, Leaf) for x in self.graph.inputs[f])
 
     def _lines(self, name: str, node: Node, data: Any = None) -> list[str]:

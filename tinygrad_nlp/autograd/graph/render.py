@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,6 +39,7 @@ _HEAT = ["#ffffff", "#fff0dc", "#fdd49e", "#fc9b6a", "#e8604c"]
 # `dot` takes 7 s for the 422 nodes of a 35-step LSTM at its own limits, 0.15 s at these, and it looks the same.
 _LARGE = {"nslimit": "1", "mclimit": "0.1", "newrank": "false"}
 _LARGE_FROM = 150  # boxes
+_one_at_a_time = threading.Lock()  # Graphviz, as a library, is not made for threads
 _HUGE_FROM = 400  # boxes: labels on the arrows would take `dot` minutes
 
 
@@ -83,7 +85,8 @@ class Drawing:
             import pygraphviz
         except ImportError:
             return None
-        return pygraphviz.AGraph(string=self.dot.source).draw(format=form, prog="dot")
+        with _one_at_a_time:
+            return pygraphviz.AGraph(string=self.dot.source).draw(format=form, prog="dot")
 
     def _repr_mimebundle_(self, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> dict[str, str]:
         bundle = {"text/plain": self.dot.source}

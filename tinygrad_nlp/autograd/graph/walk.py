@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import traceback
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -224,16 +225,15 @@ class Graph:
     def _of_error(self, error: BaseException) -> tuple[list[tuple[str, Node]], list[Node]]:
         """The traceback holds the call that failed, with all that it was given."""
         frames = []
-        traceback = error.__traceback__
-        while traceback is not None:
-            frames.append(traceback.tb_frame)
-            traceback = traceback.tb_next
+        cause: BaseException | None = error
+        while cause is not None:
+            frames += [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
+            cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
         for frame in reversed(frames):
             names = frame.f_locals
             if frame.f_code is backpropagate.__code__ and "node" in names:
                 self.failed = function_of(names["node"])
-                roots = [node for node, _ in names["roots"]]
-                return [("y", node) for node in roots], roots
+                return [], [self.failed]
             if frame.f_code is Function.__call__.__code__:
                 failed, given = names["self"], list(names["inputs"])
             elif frame.f_code.co_name.startswith("_"):
