@@ -18,7 +18,7 @@ from .walk import Graph, Input, Layer, Path, function_of, numbers
 
 SYMBOLS = {
     "add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "−", "pow": "^", "sigmoid": "σ", "sum": "Σ",
-    "getitem": "slice", "swapaxes": "transpose", "log_softmax": "log softmax", "cross_entropy": "cross entropy",
+    "getitem": "slice", "swapaxes": "transpose",
 }  # fmt: skip
 TIMES = ("loop", "ends", "all")
 PARTS = ("shape", "dtype", "values", "memory")

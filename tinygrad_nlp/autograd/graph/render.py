@@ -15,7 +15,7 @@ from .walk import Layer
 
 # The Korean ones stand in where Helvetica has no Hangul.
 _FONT = "Helvetica,Arial,Apple SD Gothic Neo,Malgun Gothic,Noto Sans CJK KR,sans-serif"
-_GRAPH = {"fontname": _FONT, "fontsize": "10", "ranksep": "0.3", "nodesep": "0.22", "labeljust": "l", "newrank": "true"}
+_GRAPH = {"fontname": _FONT, "fontsize": "10", "ranksep": "0.3", "nodesep": "0.22", "labeljust": "l"}
 _NODE = {"fontname": _FONT, "fontsize": "11", "margin": "0.1,0.04", "height": "0.28", "width": "0.3"}
 _EDGE = {"fontname": _FONT, "fontsize": "8", "fontcolor": "#666666", "arrowsize": "0.6"}
 _BOX = {"shape": "box", "style": "rounded,filled"}
@@ -37,7 +37,7 @@ _BACKWARD = "#2a6fdb"
 _FRAME = {"style": "rounded", "color": "#aaaaaa", "fontcolor": "#555555", "labeljust": "l"}
 _HEAT = ["#ffffff", "#fff0dc", "#fdd49e", "#fc9b6a", "#e8604c"]
 # `dot` takes 7 s for the 422 nodes of a 35-step LSTM at its own limits, 0.15 s at these, and it looks the same.
-_LARGE = {"nslimit": "1", "mclimit": "0.1", "newrank": "false"}
+_LARGE = {"nslimit": "1", "mclimit": "0.1"}
 _LARGE_FROM = 150  # boxes
 _one_at_a_time = threading.Lock()  # Graphviz, as a library, is not made for threads
 _HUGE_FROM = 400  # boxes: labels on the arrows would take `dot` minutes
@@ -101,6 +101,9 @@ def _dot(picture: Picture, rankdir: str) -> graphviz.Digraph:
     dot = graphviz.Digraph(graph_attr={**_GRAPH, "rankdir": rankdir}, node_attr=_NODE, edge_attr=_EDGE)
     if len(picture.boxes) > _LARGE_FROM:
         dot.attr(**_LARGE)
+    in_a_row = picture.style.time == "all" and len(picture.boxes) <= _LARGE_FROM
+    if in_a_row:
+        dot.attr(newrank="true")  # else frames of steps are laid one above the other
     huge = len(picture.boxes) > _HUGE_FROM
     if huge:
         picture.notes.append(f"{len(picture.boxes):,} boxes: the arrows are drawn without what flows along them")
@@ -131,13 +134,13 @@ def _dot(picture: Picture, rankdir: str) -> graphviz.Digraph:
         look = {"label": f" {_escape(arrow.label)}"} if arrow.label and not huge else {}
         if arrow.recurrent and (picture.style.time == "loop" or arrow.tail == arrow.head):
             look |= _RECURRENT
-        elif arrow.recurrent and not huge:
-            look |= {"weight": "8"}  # steps in a row
+        elif arrow.recurrent and in_a_row:
+            look |= {"weight": "8"}
         elif arrow.backward:
             look |= {"color": _BACKWARD}
         elif tail.kind in ("parameter", "constant"):
             look |= {"color": "#999999"}
-        if tail.kind in ("parameter", "leaf", "constant") and shared[arrow.tail] > 1 and not huge:
+        if tail.kind in ("parameter", "leaf", "constant") and shared[arrow.tail] > 1 and in_a_row:
             look |= {"weight": "0"}  # or else it would pull all that use it to its side
         if tail.heat is not None and tail.kind not in ("parameter", "leaf") and head.heat is not None:
             look |= {"dir": "both", "color": f"{look.get('color', 'black')}:{_colour(tail.heat)}"}
