@@ -616,6 +616,13 @@ def test_gradients_of_looked_up_tables_and_zero_gradients_are_drawn():
     assert r"table\n5×3\n∥∂∥ 0" in drawn.frames[()]
 
 
+def test_a_gradient_that_is_no_number_is_hot():
+    x = Variable([0.0], requires_grad=True, name="x")
+    with np.errstate(all="ignore"):
+        drawn = picture((tn.sqrt(x) * 0.0).sum(), gradient=True)
+    assert drawn.fill[r"x\n1\n∥∂∥ nan"] == "#e8604c"
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 

@@ -104,8 +104,8 @@ class Picture:
             self._arrows_to(f)
         for i, (name, node) in enumerate(graph.ends):
             self.boxes[i] = Box("result", (), self._lines(name, node))
-            if node is not None:
-                self.arrows[Arrow(self._key(Input(node)), i)] = None
+            if node is not None and (tail := self._key(Input(node))) in self.boxes:
+                self.arrows[Arrow(tail, i)] = None
         if style.gradient:
             self._heat()
         if graph.error is not None:
@@ -267,7 +267,7 @@ class Picture:
                 number, again[x.node, x.transposed] = again[x.node, x.transposed], again[x.node, x.transposed] + 1
             backward = self.boxes[head].backward
             self.arrows[Arrow(tail, head, " ".join(filter(None, marks)), recurrent, backward, number)] = None
-        if isinstance(f, Fused) and (f.steps or 1) > 1 and f is not self.graph.failed:
+        if isinstance(f, Fused) and (f.steps or 1) > 1 and self.boxes[head].kind in ("fused", "layer"):
             self.arrows[Arrow(head, head, "", True)] = None
 
     # --- gradients ----------------------------------------------------------------------------------------------------
@@ -283,15 +283,13 @@ class Picture:
                 self.boxes[i].squares.append(self.graph.norms[node] ** 2)
         hot = [box for box in self.boxes.values() if box.squares]
         norms = [math.sqrt(sum(box.squares)) for box in hot]
-        finite = [norm for norm in norms if 0 < norm < math.inf]
-        if not finite:
-            return
+        finite = [norm for norm in norms if 0 < norm < math.inf] or [1.0]
         top, low = math.log10(max(finite)), math.log10(min(finite))
         low = max(min(low, top - 1), top - _DECADES)
         for box, norm in zip(hot, norms, strict=True):
-            box.heat = (
-                min(max((math.log10(norm) - low) / (top - low), 0.0), 1.0) if 0 < norm < math.inf else float(norm > 0)
-            )
+            box.heat = float(norm != 0)  # infinities and what is not a number are hot
+            if 0 < norm < math.inf:
+                box.heat = min(max((math.log10(norm) - low) / (top - low), 0.0), 1.0)
             box.lines.append(f"∥∂∥ {_number(norm)}")
         self.notes.append(f"colour: norm of the gradient, from {_number(10**low)} (white) to {_number(10**top)}")
 

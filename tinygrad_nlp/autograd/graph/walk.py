@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
 import traceback
 from collections.abc import Collection, Iterable, Iterator
@@ -71,17 +70,17 @@ class Graph:
     def __init__(self, what: Any, opened: bool | Collection[str], gradient: bool) -> None:
         self.failed: Function | None = None
         self.error: BaseException | None = None
-        self.norms: dict[Node, float] = {}
         self._opened = opened
         self._results: dict[Function, list[Node]] = {}  # of an opened function: what its definition returned
         self._outside: dict[Leaf, Node] = {}  # where a leaf of a definition comes from
+        self._folded: set[Function] = set()  # matrix transpositions
         self._names: dict[int, str] = {}  # of constants, by the id of the array
         self._scopes: dict[int, tuple[Path, Scope]] = {}  # each call of a layer made a Scope of its own
         self._taken: set[Path] = set()
+        self._gradients: dict[Node, Any] | None = {} if gradient and not isinstance(what, BaseException) else None
         if isinstance(what, BaseException):
             self.error = what
-            self.ends, roots = self._of_error(what)
-            gradient = False
+            self.ends, roots = [], [self._of_error(what)]
         else:
             ys = (what,) if isinstance(what, Variable) else tuple(what)
             roots = [y.node for y in ys]
@@ -95,8 +94,7 @@ class Graph:
                 "draw: there is no graph behind this Variable; it is a leaf, was made under no_grad(), or backward "
                 "freed the graph (draw before, or pass retain_graph=True)"
             )
-        self._gradients: dict[Node, Any] | None = {} if gradient else None
-        if gradient:
+        if self._gradients is not None:
             seeds = [(y.node, get_array_module(y.data).ones(y.shape, y.dtype)) for y in ys]
             self._backpropagate(seeds, nodes)
         self.functions = list(self._expand(functions))
@@ -105,8 +103,7 @@ class Graph:
         self._folded = {f for f in self.functions if _transposes_matrix(f)} - shown - {self.failed}
         self.functions = [f for f in self.functions if f not in self._folded]
         self.inputs = {f: list(self._inputs(f)) for f in self.functions}
-        if gradient:
-            self.norms = {node: _norm(g) for node, g in (self._gradients or {}).items()}
+        self.norms = {node: _norm(g) for node, g in (self._gradients or {}).items()}
 
     # --- layers and time ----------------------------------------------------------------------------------------------
 
@@ -199,7 +196,7 @@ class Graph:
                 node = self._results[f][node.index if isinstance(node, Output) else 0]
             elif node in self._outside:
                 node = self._outside[node]
-            elif f in getattr(self, "_folded", ()):
+            elif f in self._folded:
                 node, transposed = f.edges[0], not transposed
             else:
                 return Input(node, transposed=transposed)
@@ -222,7 +219,7 @@ class Graph:
 
     # --- errors -------------------------------------------------------------------------------------------------------
 
-    def _of_error(self, error: BaseException) -> tuple[list[tuple[str, Node]], list[Node]]:
+    def _of_error(self, error: BaseException) -> Function:
         """The traceback holds the call that failed, with all that it was given."""
         frames = []
         cause: BaseException | None = error
@@ -233,7 +230,7 @@ class Graph:
             names = frame.f_locals
             if frame.f_code is backpropagate.__code__ and "node" in names:
                 self.failed = function_of(names["node"])
-                return [], [self.failed]
+                return self.failed
             if frame.f_code is Function.__call__.__code__:
                 failed, given = names["self"], list(names["inputs"])
             elif frame.f_code.co_name.startswith("_"):
@@ -250,7 +247,7 @@ class Graph:
                 failed.scope = getattr(failed, "scope", None)
                 self._names |= {id(x.data): x.name for x in given if isinstance(x, Variable) and x.name}
                 self.failed = failed
-                return [], [failed]
+                return failed
         raise ValueError("draw: this exception was raised by no operation on Variables, so there is no graph to show")
 
 
@@ -301,7 +298,6 @@ def _names_of_constants(f: Function, method: Any) -> dict[int, str]:
     return names
 
 
-@functools.cache
 def _arguments(method: Any, count: int) -> list[str]:
     """The names of its arguments after self, as many as were given; those of a and b say nothing."""
     parameters = list(inspect.signature(method).parameters.values())[1:]
