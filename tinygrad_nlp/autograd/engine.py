@@ -32,13 +32,17 @@ Gradient = Any  # an array, a RowSparse, or (under create_graph) a Variable
 
 
 class Leaf:
-    """The end of a graph: a Variable that was made by the user and asks for its gradient."""
+    """The end of a graph: a Variable that was made by the user and asks for its gradient.
 
-    __slots__ = ("__weakref__", "dtype", "shape", "variable")
+    It outlives the Variable where only the graph is left; then it still knows the name, and of what kind it was.
+    """
+
+    __slots__ = ("__weakref__", "dtype", "kind", "name", "shape", "variable")
     order = 0  # before every operation
 
     def __init__(self, variable: Variable) -> None:
         self.shape, self.dtype = variable.data.shape, variable.data.dtype
+        self.name, self.kind = variable.name, type(variable)
         self.variable = weakref.ref(variable)
 
 

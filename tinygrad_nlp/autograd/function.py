@@ -14,7 +14,7 @@ import numpy as np
 from ..backend import Array, device_of, get_array_module, is_array
 from . import changes
 from .engine import Gradient, Leaf, Node, Output, backpropagate
-from .modes import Scope, modes
+from .modes import BACKWARD, Scope, modes
 from .variable import Variable
 
 _LIBRARY = __file__.rpartition("autograd")[0]
@@ -127,7 +127,7 @@ class Function:
             y = np.asarray(y)  # NumPy makes scalars of 0-d results
         out = _new_variable(Variable)
         out._data = y
-        out.grad = out.name = None
+        out.grad = out._name = None
         if recording:
             self.shape = y.shape
             self.dtype = y.dtype
@@ -147,8 +147,13 @@ class Function:
     # --- what the engine asks for -------------------------------------------------------------------------------------
 
     def differentiate(self, gradient: Any) -> Any:
-        """Call `backward` on Variables, so that what it does is recorded."""
-        return self._on_variables()._backward_graph(*self.of_every_output(gradient))
+        """Call `backward` on Variables, so that what it does is recorded, in the layer and for the line of forward."""
+        outer = modes.scope
+        modes.scope = Scope(self.scope, BACKWARD, self.code, self.instruction)
+        try:
+            return self._on_variables()._backward_graph(*self.of_every_output(gradient))
+        finally:
+            modes.scope = outer
 
     def of_every_output(self, gradient: Any) -> tuple[Gradient, ...]:
         """The gradients of all outputs, zeros for those that nobody used."""

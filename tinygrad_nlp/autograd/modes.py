@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from types import CodeType
 from typing import NamedTuple
 
+BACKWARD = "backward"  # the name of the scope in which create_graph records the backward of an operation
+
 
 class Scope(NamedTuple):
     """One layer (or time step) that is running, and the line that called it; `outer` is the one around it."""

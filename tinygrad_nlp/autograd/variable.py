@@ -39,12 +39,12 @@ class Variable:
                [2., 2., 2.]], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "_data", "grad", "name", "node")
+    __slots__ = ("__weakref__", "_data", "_name", "grad", "node")
     __array_ufunc__ = None  # array + variable comes to our __radd__; np.tanh(variable) raises instead of guessing
 
     _data: Array
+    _name: str | None
     grad: Gradient
-    name: str | None
     node: Node
 
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None) -> None:
@@ -59,7 +59,7 @@ class Variable:
                 raise TypeError("Variable: data must be an array, a number or a regular nested list of numbers")
         self._data = data
         self.grad = None
-        self.name = name
+        self._name = name
         self.node = None
         if requires_grad:
             self.requires_grad = True
@@ -83,7 +83,13 @@ class Variable:
         if isinstance(self.node, Leaf) and (data.shape, data.dtype) != (self.node.shape, self.node.dtype):
             self.node = Leaf(self)
 
+    def _set_name(self, name: str | None) -> None:
+        self._name = name
+        if isinstance(self.node, Leaf):
+            self.node.name = name
+
     data = property(attrgetter("_data"), _set_data)
+    name = property(attrgetter("_name"), _set_name, doc="For drawings and messages.")
     shape = property(attrgetter("_data.shape"), doc="Of the array.")
     dtype = property(attrgetter("_data.dtype"), doc="Of the array.")
     ndim = property(attrgetter("_data.ndim"), doc="Of the array.")

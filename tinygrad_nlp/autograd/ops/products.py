@@ -14,7 +14,7 @@ from ...backend import Array, get_array_module
 from ..engine import Gradient
 from ..function import Function
 from .elementwise import Mul
-from .shaping import Reshape, broadcast_to
+from .shaping import Reshape, broadcast_to, swapaxes
 
 
 class Matmul(Function):
@@ -64,6 +64,11 @@ class Linear(Function):
         if bias is not None:
             y += bias
         return y.reshape(*x.shape[:-1], len(weight))
+
+    def definition(self, x: Any, weight: Any, bias: Any = None) -> Any:
+        """The same in plain operations: what a drawing opens."""
+        y = matmul(x, swapaxes(weight, 0, 1))
+        return y if bias is None else y + bias
 
     def backward(self, gy: Gradient) -> Gradient:
         x, weight, *_ = self.inputs

@@ -21,7 +21,9 @@ class Attention(Fused):
 
     def definition(self, query: Any, key: Any, value: Any) -> Any:
         """Scores, their softmax over the keys, and the mean of the values by those weights."""
-        scores = ops.matmul(query, ops.swapaxes(key, -1, -2)) * self.scale
+        scores = ops.matmul(query, ops.swapaxes(key, -1, -2))
+        if self.scale != 1:
+            scores = scores * self.scale
         if self.mask is None:
             weights = ops.softmax(scores)
         else:
