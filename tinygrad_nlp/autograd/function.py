@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import sys
+import weakref
 from collections.abc import Iterator
 from types import CodeType
 from typing import Any, ClassVar
@@ -12,8 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backend import Array, device_of, get_array_module, is_array
-from . import changes
-from .engine import Gradient, Leaf, Node, Output, backpropagate
+from . import anomaly, changes
+from .engine import Gradient, Hooks, Leaf, Node, Output, backpropagate
 from .modes import Scope, modes
 from .variable import Variable
 
@@ -33,6 +34,9 @@ class Function:
     outputs in `self.output`, as arrays or as Variables. What else `forward` wants to hand on, and no gradient flows
     through, it stores in `self.saved`. `self.edges[i]` is None where input i needs no gradient: skip the work. It is
     None as a whole while no graph is recorded.
+
+    A Function may also declare which inputs the gradient of each input `needs`: `((1,), (0,))` for a product. Then a
+    change in place is an error only of an input that is needed: a constant times w may be followed by a change of w.
 
     Calling an instance applies it: arrays in, arrays out; if one of the inputs is a Variable, Variables out.
 
@@ -55,6 +59,7 @@ class Function:
     name: ClassVar[str] = "function"  # in drawings and messages; by default the class's name in lower case
     saves_inputs: ClassVar[bool] = False
     saves_output: ClassVar[bool] = False
+    needs: ClassVar[tuple[tuple[int, ...], ...] | None] = None  # see above; by default every gradient needs every input
     _wrapped: ClassVar[bool] = False  # whether a function of the library stands between __call__ and the user's line
 
     edges: Any = None  # a list of Nodes, while the graph stands
@@ -62,9 +67,12 @@ class Function:
     output: Any = None
     saved: Any = None
     outputs_like: Any = None  # of a Function of several outputs: their shapes and dtypes
+    is_cut: bool = False  # by unchain: gradients end here
+    hooks: Hooks = None
+    retained: weakref.ref[Variable] | None = None  # the output, if its gradient shall be left in it
+    order: int = 0  # when it was applied
     shape: tuple[int, ...]
     dtype: np.dtype
-    order: int
     scope: Scope | None
     code: CodeType
     instruction: int
@@ -102,6 +110,8 @@ class Function:
                 edges.append(None)
         recording = tracked and modes.recording
         if recording:
+            if self.order:
+                raise self._applied_twice()
             self.edges = edges
         try:
             y = self.forward(*arrays)
@@ -121,6 +131,8 @@ class Function:
                 self.inputs = arrays
             if self.saves_output:
                 self.output = y
+        if anomaly.active:
+            anomaly.after_forward(self, arrays, y, recording)
         if type(y) is tuple:
             return self._several(y, recording)
         if type(y) is not np.ndarray and not is_array(y):
@@ -181,18 +193,35 @@ class Function:
         """Let go of the saved arrays and of the graph behind."""
         self.edges = self.inputs = self.output = self.saved = None
 
+    def cut(self) -> None:
+        """Let gradients end here from now on: those that come are dropped."""
+        self.free()
+        self.is_cut = True
+
     def saved_arrays(self) -> Iterator[Any]:
         """The arrays that this Function keeps for its backward."""
         for kept in (self.inputs, self.output, self.saved):
             yield from kept if isinstance(kept, list | tuple) else (kept,)
 
+    def needed_arrays(self) -> Iterator[Any]:
+        """Those of the saved arrays that the gradients that are wanted need."""
+        if self.needs is None or self.inputs is None:
+            yield from self.saved_arrays()
+            return
+        needed = {i for edge, needs in zip(self.edges, self.needs, strict=False) if edge is not None for i in needs}
+        for i, kept in enumerate(self.saved_arrays()):
+            if i >= len(self.inputs) or i in needed:
+                yield kept
+
     def check_unchanged(self) -> None:
         """Raise where a saved array was changed in place since forward: the gradient would be silently wrong."""
-        if changes.changed_since(self.order, self.saved_arrays()):
+        if changes.changed_since(self.order, self.needed_arrays()):
             raise RuntimeError(
                 f"{self.describe()}: an array that it saved for backward was changed in place since; "
                 "run backward before the change, or change a copy"
             )
+        if modes.anomaly:
+            anomaly.before_backward(self)
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
@@ -213,6 +242,13 @@ class Function:
         while site.code.co_filename.startswith(_LIBRARY) and (site.scope if site is self else site.outer) is not None:
             site = site.scope if site is self else site.outer
         return f"{site.code.co_filename}:{_line_number(site.code, site.instruction)}"
+
+    def _applied_twice(self) -> Exception:
+        where = self.describe()
+        return RuntimeError(
+            f"{type(self).__name__}: this instance was applied before, as {where}, and is a node of that graph; "
+            f"make a new one for every call, as in {type(self).__name__}(...)(x)"
+        )
 
     def _explained(self, error: Exception, arrays: list[Any]) -> Exception:
         """`error` with the operation, its layer and its arguments in front of the message."""
@@ -302,6 +338,8 @@ def grad(
     """
     outputs = (outputs,) if isinstance(outputs, Variable) else tuple(outputs)
     inputs = (inputs,) if isinstance(inputs, Variable) else tuple(inputs)
+    if not inputs:
+        return ()
     seeds = (None,) * len(outputs) if grad_outputs is None else grad_outputs
     if isinstance(seeds, Variable) or is_array(seeds):
         seeds = (seeds,)
