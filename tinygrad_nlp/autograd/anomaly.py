@@ -55,7 +55,8 @@ def detect_anomaly() -> Iterator[None]:
     with _lock:
         active += 1
     try:
-        yield
+        with np.errstate(all="ignore"):  # NumPy's warnings say less than the error will
+            yield
     finally:
         with _lock:
             active -= 1
@@ -79,8 +80,9 @@ def after_forward(function: Function, arguments: list[Any], outputs: Any, record
             with _inside(function), no_grad():
                 function.definition(*_as_variables(arguments))  # raises, and names the very operation
         because = f"; argument {given[0]} held it already" if given else ""
-        raise FloatingPointError(f"{function.describe()}: forward gave {found} of its output of shape "
-                                 f"{np.shape(output)}{because}")  # fmt: skip
+        raise FloatingPointError(
+            f"{function.describe()}: forward gave {found} of its output of shape {np.shape(output)}{because}"
+        )
     if recording:
         function.checksums = _checksums(function)  # type: ignore[attr-defined]
 
@@ -106,8 +108,10 @@ def after_backward(function: Function, received: Gradient, gradients: tuple[Grad
                 _differentiate_definition(function, received)  # raises, and names the very operation
         given = any(_anomaly(g) for g in (received if isinstance(received, list) else (received,)))
         because = "; the gradient that came to it was not finite" if given else ""
-        raise FloatingPointError(f"{function.describe()}: backward gave {found} of the gradient of input {position}, "
-                                 f"of shape {gradient.shape}{because}")  # fmt: skip
+        raise FloatingPointError(
+            f"{function.describe()}: backward gave {found} of the gradient of input {position}, "
+            f"of shape {gradient.shape}{because}"
+        )
 
 
 def _anomaly(x: Any) -> str | None:

@@ -161,8 +161,8 @@ def backpropagate(
             table[function][node.index] = gradient
             continue
         edges = node.edges
-        if edges is None:
-            if node.is_cut:
+        if not edges:
+            if edges is not None:  # cut off by unchain()
                 continue
             raise RuntimeError(
                 f"backward a second time through {node.describe()}: its saved arrays were freed by the first; "
@@ -237,6 +237,8 @@ def _through_hooks(node: Node, gradient: Gradient, create_graph: bool) -> Gradie
         replaced = hook(gradient)
         if replaced is None:
             continue
+        if isinstance(replaced, np.generic):
+            replaced = np.asarray(replaced)  # NumPy makes scalars of 0-d results
         if not create_graph and not (is_array(replaced) or isinstance(replaced, RowSparse)):
             raise TypeError(f"a hook must return an array or None, not {type(replaced).__name__}")
         if replaced.shape != node.shape:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import sys
 import weakref
@@ -62,12 +61,11 @@ class Function:
     needs: ClassVar[tuple[tuple[int, ...], ...] | None] = None  # see above; by default every gradient needs every input
     _wrapped: ClassVar[bool] = False  # whether a function of the library stands between __call__ and the user's line
 
-    edges: Any = None  # a list of Nodes, while the graph stands
+    edges: Any = None  # a list of Nodes, while the graph stands; () once it was cut off here
     inputs: Any = None  # a list, of arrays and of whatever else was passed
     output: Any = None
     saved: Any = None
     outputs_like: Any = None  # of a Function of several outputs: their shapes and dtypes
-    is_cut: bool = False  # by unchain: gradients end here
     hooks: Hooks = None
     retained: weakref.ref[Variable] | None = None  # the output, if its gradient shall be left in it
     order: int = 0  # when it was applied
@@ -177,7 +175,8 @@ class Function:
 
     def _on_variables(self) -> Function:
         """This Function with the arrays that it saved as Variables, which lead on into the graph."""
-        twin = copy.copy(self)
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)  # what copy.copy does, in a fifth of the time
         if self.inputs is not None and self.edges is not None:
             twin.inputs = [
                 x if edge is None else Variable._of_node(x, edge)
@@ -196,7 +195,7 @@ class Function:
     def cut(self) -> None:
         """Let gradients end here from now on: those that come are dropped."""
         self.free()
-        self.is_cut = True
+        self.edges = ()
 
     def saved_arrays(self) -> Iterator[Any]:
         """The arrays that this Function keeps for its backward."""
@@ -313,6 +312,7 @@ def grad(
     create_graph: bool = False,
     retain_graph: bool | None = None,
     allow_unused: bool = False,
+    beyond_inputs: bool = True,
 ) -> tuple[Gradient, ...]:
     """Gradients of the sum of `outputs`, weighted with `grad_outputs`, with respect to `inputs`; no `.grad` is touched.
 
@@ -323,6 +323,7 @@ def grad(
         create_graph: give Variables that can be differentiated again.
         retain_graph: keep the graph for another backward; by default as `create_graph`.
         allow_unused: give None for an input on which the outputs do not depend, instead of raising.
+        beyond_inputs: count also what flows from one input to another; False holds each of them fixed for the others.
 
     Returns:
         A tuple, one for each input: arrays (RowSparse for a table that was looked up), or under `create_graph`
@@ -356,6 +357,7 @@ def grad(
         create_graph=create_graph,
         retain_graph=create_graph if retain_graph is None else retain_graph,
         targets={x.node for x in inputs},
+        beyond_targets=beyond_inputs,
     )
     results = tuple(table.get(x.node) for x in inputs)
     for position, result in enumerate(results):

@@ -156,7 +156,8 @@ class Variable:
     def unchain_backward(self) -> None:
         """Cut everything behind this Variable, and free its memory: the end of a window in truncated BPTT.
 
-        A state that was computed on the way may be used on: gradients end where it was cut.
+        A state that was computed on the way may be used on: gradients end where it was cut. Call it on the state, or
+        before `backward`, which frees the graph as it goes: what is behind a freed operation cannot be found.
 
         Example:
             >>> import tinygrad_nlp as tn
@@ -165,7 +166,7 @@ class Variable:
             ...     h = tn.tanh(w * h)
             ...     loss = h * h
             ...     loss.backward()
-            ...     loss.unchain_backward()  # without it, the second backward would go through the first graph
+            ...     h.unchain_backward()  # without it, the second backward would go through the first graph
         """
         stack = [] if self.is_leaf else [self.node]
         while stack:
