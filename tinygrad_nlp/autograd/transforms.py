@@ -107,7 +107,7 @@ def jvp(f: Callable[..., Any], xs: Any, tangents: Any) -> tuple[Any, Any]:
     y = call.output(f)
     v = Variable(get_array_module(y.data).zeros(y.shape, y.dtype), requires_grad=True)
     gradients = call.gradients(y, v, create_graph=True)
-    change = _gradients("jvp", gradients, us, (v,), create_graph=call.records)
+    change = _gradients(gradients, us, (v,), create_graph=call.records)
     return call.value(y), call.results(change)
 
 
@@ -169,7 +169,7 @@ def hvp(f: Callable[..., Any], xs: Any, vectors: Any) -> tuple[Any, Any]:
     vs = call.vectors(_several(vectors), "vectors")
     y = call.scalar(f)
     gradients = call.gradients(y, create_graph=True)
-    return call.value(y), call.results(_gradients("hvp", gradients, vs, call.inputs, create_graph=call.records))
+    return call.value(y), call.results(_gradients(gradients, vs, call.inputs, create_graph=call.records))
 
 
 class _Call:
@@ -228,7 +228,7 @@ class _Call:
     def gradients(self, y: Variable, seed: Any = None, **options: bool) -> tuple[Result, ...]:
         """Of y, with respect to the arguments."""
         seeds = None if seed is None else (seed,)
-        return _gradients(self.name, (y,), seeds, self.inputs, **options)
+        return _gradients((y,), seeds, self.inputs, **options)
 
     def value(self, y: Variable) -> Result:
         """What f gave, as the caller asked for it."""
@@ -246,7 +246,7 @@ class _Call:
 
 
 def _gradients(
-    name: str, ys: Sequence[Any], seeds: Sequence[Any] | None, xs: Sequence[Variable], **options: bool
+    ys: Sequence[Any], seeds: Sequence[Any] | None, xs: tuple[Variable, ...], **options: bool
 ) -> tuple[Result, ...]:
     """As `grad`, with zeros for an x on which nothing depends: the derivative of a constant."""
     seeds = (None,) * len(ys) if seeds is None else seeds
