@@ -45,7 +45,7 @@ def test_the_first_nan_of_a_forward_is_named():
 
 
 def test_a_nan_that_came_in_is_said_to_have_come_in():
-    with tn.detect_anomaly(), pytest.raises(FloatingPointError, match="mul .*NaN at .*; argument 1 held it already"):
+    with tn.detect_anomaly(), pytest.raises(FloatingPointError, match=r"mul .*NaN at .*; argument 1 held it already"):
         leaf([1.0, 2.0]) * np.array([1.0, np.nan])
 
 
@@ -92,8 +92,8 @@ def test_a_nan_within_a_fused_forward_is_named_with_its_step_and_its_operation()
     x, state, *weights = lstm_arguments()
     x.data[1, 3, 0] = np.inf
     weights[0].data[:, 0] = 0  # their product is not a number
+    line = inspect.currentframe().f_lineno + 2
     with tn.detect_anomaly(), tn.scope("encoder"), pytest.raises(FloatingPointError) as caught:
-        line = inspect.currentframe().f_lineno + 1
         F.lstm(x, state, *weights)
     assert str(caught.value).startswith(f"linear in encoder.lstm.t=3 ({__file__}:{line}): forward gave")
 

@@ -1,4 +1,4 @@
-"""Derivatives of functions: against formulas, against each other, against differences, against PyTorch; recomputation."""
+"""Derivatives of functions: against formulas, each other, differences and PyTorch; and recomputation."""
 
 import gc
 import math

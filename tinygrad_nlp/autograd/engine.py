@@ -173,7 +173,7 @@ def backpropagate(
         try:
             if create_graph:
                 gradients = node.differentiate(gradient)
-            elif node.outputs_like is None:
+            elif type(gradient) is not list:
                 gradients = node.backward(gradient)
             else:
                 gradients = node.backward(*node.of_every_output(gradient))

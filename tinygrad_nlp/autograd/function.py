@@ -18,7 +18,7 @@ from .modes import Scope, modes
 from .variable import Variable
 
 _LIBRARY = __file__.rpartition("autograd")[0]
-_new_variable = Variable.__new__
+_new_variable, _tick, _frame = Variable.__new__, changes.tick, sys._getframe  # found faster here, in every call
 
 
 class Function:
@@ -118,9 +118,9 @@ class Function:
         if not variables:
             return y
         if recording:
-            self.order = changes.tick()
+            self.order = _tick()
             self.scope = modes.scope
-            frame = sys._getframe(1)
+            frame = _frame(1)
             if self._wrapped:
                 frame = frame.f_back or frame
             self.code = frame.f_code
