@@ -112,7 +112,7 @@ def backpropagate(
             )
     watched = anomaly.active and modes.anomaly
     latest_change = sys.maxsize if watched else changes.latest()
-    hooked = _hooks_exist
+    looks_closer = targets is not None or _hooks_exist
     needed = None if targets is None else _leading_to(targets, [node for node, _ in roots], beyond_targets)
     results: dict[Node, Gradient] = {}
     table: dict[Node, Any] = {}  # the sum so far; for a Function of several outputs, a list of them
@@ -141,14 +141,14 @@ def backpropagate(
     while heap:
         node = waiting.pop(heappop(heap))
         gradient = table.pop(node)
-        if hooked and node.hooks is not None and (targets is None or node in targets or node in needed):  # type: ignore[operator]
-            gradient = _through_hooks(node, gradient, create_graph)
-            if targets is None and node.retained is not None:
+        if looks_closer:
+            is_result = node.retained is not None if targets is None else node in targets
+            leads_on = needed is None or node in needed
+            if node.hooks is not None and (leads_on or is_result):
+                gradient = _through_hooks(node, gradient, create_graph)
+            if is_result:
                 results[node] = gradient if create_graph else _own(gradient, False)
-        if targets is not None:
-            if node in targets:
-                results[node] = gradient if create_graph else _own(gradient, False)
-            if node not in needed:  # type: ignore[operator]
+            if not leads_on:
                 continue
         if type(node) is Output:
             function = node.function
