@@ -969,6 +969,18 @@ def test_truncated_back_propagation_through_time_by_unchain_backward():
         w.grad = None
 
 
+def test_a_graph_that_was_cut_is_drawn_up_to_the_cut():
+    x = leaf([1.0])
+    first, second = Swapped()(tn.exp(x), x)
+    y = tn.tanh(first) + second
+    first.unchain()
+    assert "tanh" in tn.draw(y).dot.source
+    h = tn.exp(x)
+    y = tn.tanh(h)
+    h.unchain()
+    assert "tanh" in tn.draw(y).dot.source
+
+
 def test_a_long_chain_can_be_unchained():
     y = leaf([1.0])
     for _ in range(20_000):

@@ -383,6 +383,25 @@ def test_checkpoints_nest():
     tn.check_grads(f, [X, A])
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_hvp_of_a_checkpointed_model_is_that_of_the_model(name):
+    model, _, parameters = MODELS[name]
+    vectors = tuple(normal(*(p.shape for p in reversed(parameters)))[::-1])
+
+    def recomputed(table, *others):
+        return tn.checkpoint(lambda table: model(table, *others), table)
+
+    _, expected = tn.hvp(model, tuple(parameters), vectors)
+    _, products = tn.hvp(recomputed, tuple(parameters), vectors)
+    assert_close_as_a_whole([np.asarray(p) for p in products], [np.asarray(e) for e in expected], 1e-13)
+
+
+def test_a_checkpoint_is_drawn_as_one_box():
+    source = tn.draw(tn.checkpoint(lambda x: tn.tanh(x * x), leaf(X))).dot.source
+    assert "checkpoint" in source
+    assert "tanh" not in source
+
+
 def test_what_a_checkpoint_captures_counts_once_and_apart_from_its_arguments():
     def f(x, w):
         h = tn.exp(x)  # an argument, and captured; and w is captured behind h and by itself

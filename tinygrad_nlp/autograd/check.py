@@ -72,7 +72,7 @@ def _check(
         if kink is None:
             verdict = f"backward gives {backward!r}, the difference quotient {numerical!r}"
         else:
-            verdict = f"not differentiable here: the slope is {kink[0]!r} on one side and {kink[1]!r} on the other"
+            verdict = f"not differentiable here: {kink}"
         which = "derivative of order 1" if order == 1 else f"derivative of order {order} (those below are right)"
         raise AssertionError(
             f"{which}: {verdict}\ninputs: {xs}\ndirection: {us}\nweights of the outputs: {vs}"
@@ -130,15 +130,17 @@ class _Line:
         error = atol + rtol * np.abs(central) + self.rounding(CENTRAL_STEP)
         return float(self.weights @ np.where(np.abs(exact - central) <= error, exact, central))
 
-    def kink(self) -> tuple[float, float] | None:
-        """The slopes to the left and to the right, where they differ by more than curvature and rounding explain."""
+    def kink(self) -> str | None:
+        """What is wrong with this point, if slopes differ by more than curvature and rounding explain."""
         left, right = self.slopes(CENTRAL_STEP)
         nearer_left, nearer_right = self.slopes(CENTRAL_STEP / 10)
         slack = 1e-3 * (abs(left) + abs(right)) + float(np.abs(self.weights) @ self.rounding(CENTRAL_STEP / 10))
         gap, nearer_gap = abs(right - left), abs(nearer_right - nearer_left)
-        bends = gap > slack and not 0.05 < nearer_gap / gap < 0.2  # that of a smooth curve shrinks with the step
-        jumps = abs(nearer_left + nearer_right) > 5 * abs(left + right) + slack  # as a gradient does at a kink
-        return (left, right) if bends or jumps else None
+        if abs(nearer_left + nearer_right) > 5 * abs(left + right) + slack:
+            return "the function jumps (or the one whose gradient it is has a kink)"
+        if gap > slack and not 0.05 < nearer_gap / gap < 0.2:  # that of a smooth curve shrinks with the step
+            return f"the slope is {left!r} on one side and {right!r} on the other"
+        return None
 
     def slopes(self, step: float) -> tuple[float, float]:
         """One-sided difference quotients."""
