@@ -166,7 +166,7 @@ def backpropagate(
                 continue
             raise RuntimeError(
                 f"backward a second time through {node.describe()}: its saved arrays were freed by the first; "
-                "pass retain_graph=True to that one"
+                "pass retain_graph=True to that one, or detach() what was carried over from its graph"
             )
         if latest_change > node.order:
             node.check_unchanged()
