@@ -140,3 +140,70 @@ def test_an_imaginary_part_that_means_nothing_is_not_taken_where_it_is_right_by_
     x = np.array([-0.25, -1.5, 0, 1.25, 0.75, -1.25, -1, -0.75, -0.5, 0.25, 1, 0.5])
     for seed in range(2000):  # NumPy's standard deviation takes |x - mean|, which knows no complex derivative
         tn.check_grads(lambda x: x.std(), [x], order=1, seed=seed)
+
+
+# --- kinks, and what is not analytic ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("f", [tn.relu, lambda x: tn.exp(x) + tn.relu(x)])
+def test_at_a_kink_the_error_says_that_there_is_no_derivative(f):
+    with pytest.raises(
+        AssertionError, match=r"^derivative of order 1: not differentiable here: the slope is .* on one"
+    ):
+        tn.check_grads(f, [np.array([0.5, 0.0])])
+
+
+def test_a_kink_of_the_gradient_is_one_of_the_second_order():
+    for f in (lambda x: tn.relu(x) * x, lambda x: tn.maximum(x, 2.0 * x)):  # the gradient bends; it jumps
+        with pytest.raises(AssertionError, match=r"^derivative of order 2 \(those below .*: not differentiable here"):
+            tn.check_grads(f, [np.array([0.5, 0.0])])
+
+
+def test_a_kink_beside_the_point_is_found_too():
+    with pytest.raises(AssertionError, match="not differentiable here"):
+        tn.check_grads(lambda x: tn.abs(x - 1e-7), [np.array([0.0])], order=1)
+
+
+class Steep(Function):
+    """sin 2000x, with the right derivative or with one that is off by one in a hundred."""
+
+    saves_inputs = True
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def forward(self, x):
+        return np.sin(2000 * x)
+
+    def backward(self, gy):
+        (x,) = self.inputs
+        return gy * (2000 * self.factor) * np.cos(2000 * x)
+
+
+def test_a_steep_curve_is_no_kink():
+    tn.check_grads(lambda x: Steep(1.0)(x), [np.array([0.3])], order=1)
+    with pytest.raises(AssertionError, match="derivative of order 1: backward gives"):
+        tn.check_grads(lambda x: Steep(1.01)(x), [np.array([0.3])], order=1)
+
+
+class WrongAbs(Function):
+    """|x| / 1000, with no gradient at all: along the imaginary axis it does not change either."""
+
+    def forward(self, x):
+        return np.abs(x) / 1000
+
+    def backward(self, gy):
+        return gy * 0.0
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_tiny_derivatives_of_what_is_not_analytic_are_not_misjudged(scale):
+    tn.check_grads(lambda x: tn.abs(x) * (1e-3 * scale), [POINT])
+    tn.check_grads(lambda x: (tn.exp(x), tn.abs(x) * (1e-3 * scale)), [POINT])
+    with pytest.raises(AssertionError, match="derivative of order 1"):
+        tn.check_grads(lambda x: WrongAbs()(x) * scale, [POINT])
+
+
+def test_a_wrong_second_derivative_is_said_to_stand_on_a_right_first():
+    with pytest.raises(AssertionError, match=r"derivative of order 2 \(those below are right\): backward gives"):
+        tn.check_grads(lambda x: WrongSecond()(x), [POINT])

@@ -388,6 +388,18 @@ def test_grad_refuses_an_input_without_gradient():
         tn.grad(leaf([1.0]) * 2.0, Variable(np.ones(1)))
 
 
+def test_grad_of_no_inputs_is_nothing():
+    assert tn.grad(leaf([1.0]) * 2.0, ()) == ()
+
+
+def test_grad_can_hold_its_inputs_fixed_for_each_other():
+    x = leaf([3.0])
+    h = x * x
+    y = h * x
+    assert [float(g[0]) for g in tn.grad(y, [h, x], retain_graph=True)] == [3, 27]
+    assert [float(g[0]) for g in tn.grad(y, [h, x], beyond_inputs=False)] == [3, 9]
+
+
 def test_grad_refuses_too_few_seeds():
     x = leaf([1.0])
     with pytest.raises(ValueError, match="1 grad_outputs for 2 outputs"):
@@ -615,7 +627,20 @@ def change_as_an_optimizer_does(x):
     x.data -= 0.1 * gradient
 
 
-CHANGES = [change_through_data, change_through_detach, change_through_a_view, change_as_an_optimizer_does]
+def change_through_a_strided_view(x):
+    view = Variable(np.lib.stride_tricks.as_strided(x.data, (2, 2), (0, x.data.strides[0]))[0])
+    view.data += 1
+
+
+def change_through_a_buffer(x):
+    view = Variable(np.frombuffer(memoryview(x.data), x.dtype)[:1])
+    view.data += 1
+
+
+CHANGES = [
+    change_through_data, change_through_detach, change_through_a_view, change_as_an_optimizer_does,
+    change_through_a_strided_view, change_through_a_buffer,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
@@ -626,6 +651,40 @@ def test_a_saved_array_that_was_changed_is_an_error_and_leaves_no_gradient(chang
     with pytest.raises(RuntimeError, match=r"mul \(.*test_engine.py:\d+\).* changed in place since"):
         y.backward()
     assert x.grad is None
+
+
+def test_a_sliding_window_belongs_to_the_array_behind_it():
+    x = leaf(np.arange(5.0))
+    windows = Variable(np.lib.stride_tricks.sliding_window_view(x.data, 3))
+    y = (windows * leaf(np.ones(3))).sum()
+    x.data += 1
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+
+
+def test_an_input_that_no_wanted_gradient_needs_may_be_changed():
+    class Product(Function):
+        saves_inputs = True
+        needs = ((1,), (0,))
+
+        def forward(self, a, b):
+            return a * b
+
+        def backward(self, gy):
+            a, b = self.inputs
+            return gy * b, gy * a
+
+    constant, w = np.array([2.0, 3.0]), leaf([1.0, 1.0])
+    y = Product()(constant, w).sum()
+    w.data -= 1
+    y.backward()
+    np.testing.assert_array_equal(w.grad, constant)
+    for changed in range(2):
+        pair = [leaf([1.0]), leaf([2.0])]
+        y = Product()(*pair)
+        pair[changed].data -= 1
+        with pytest.raises(RuntimeError, match="changed in place"):
+            y.backward()
 
 
 def test_a_saved_output_that_was_changed_is_an_error():
@@ -720,7 +779,226 @@ def test_adding_a_row_sparse_gradient_does_not_write_to_the_dense_one():
     np.testing.assert_array_equal(dense, 1)
 
 
+# --- hooks, retained gradients, cuts ----------------------------------------------------------------------------------
+
+
+def test_retain_grad_leaves_the_gradient_of_an_interior_variable():
+    x = leaf([1.0, 2.0])
+    h = x * 3.0
+    y = (h * h).sum() + h.sum()  # recorded before: the gradient is whole all the same
+    h.retain_grad()
+    h.retain_grad()
+    y.backward(retain_graph=True)
+    np.testing.assert_array_equal(h.grad, 2 * h.data + 1)
+    y.backward()
+    np.testing.assert_array_equal(h.grad, 2 * (2 * h.data + 1))
+    assert h.grad.flags.writeable
+    np.testing.assert_array_equal(x.grad, 6 * (2 * h.data + 1))
+
+
+def test_retain_grad_of_one_output_of_several_and_of_a_leaf():
+    a, b = leaf([1.0]), leaf([2.0])
+    first, second = Swapped()(a, b)
+    second.retain_grad()
+    a.retain_grad()
+    (first * second * second).backward()
+    np.testing.assert_array_equal([second.grad, a.grad, b.grad], [[4], [4], [1]])
+    assert first.grad is None
+
+
+def test_retain_grad_keeps_nothing_alive_and_grad_leaves_it_alone():
+    x = leaf([1.0])
+    h = x * 2.0
+    h.retain_grad()
+    y = h * h
+    tn.grad(y, x, retain_graph=True)
+    assert h.grad is None
+    gone = weakref.ref(h)
+    del h
+    assert gone() is None
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [8])
+
+
+def test_retain_grad_under_create_graph_is_a_variable():
+    x = leaf([1.0])
+    h = x * 2.0
+    h.retain_grad()
+    (h**3).backward(create_graph=True)
+    np.testing.assert_array_equal(tn.grad(h.grad, x)[0], [24])
+
+
+@pytest.mark.parametrize("where", ["leaf", "interior", "output"])
+def test_a_hook_sees_the_whole_gradient_and_may_replace_it(where):
+    x = leaf([1.0, 2.0])
+    h = x * 1.0 if where == "interior" else Swapped()(x, x)[1] if where == "output" else x
+    seen = []
+
+    def hook(gradient):
+        seen.append(gradient)
+        return gradient * 10
+
+    y = (h * 2.0).sum() + h.sum()
+    h.register_hook(hook)
+    y.backward()
+    np.testing.assert_array_equal(seen, [[3, 3]])
+    np.testing.assert_array_equal(x.grad, [30, 30])
+
+
+def test_hooks_run_in_their_order_until_they_are_removed():
+    x = leaf(1.0)
+    calls = []
+    handles = [x.register_hook(lambda g, i=i: calls.append(i) or g * (i + 2)) for i in range(2)]
+    (x * 1.0).backward()
+    assert float(x.grad) == 6
+    handles[0].remove()
+    handles[0].remove()
+    (x * 1.0).backward()
+    assert float(x.grad) == 9
+    handles[1].remove()
+    (x * 1.0).backward()
+    assert float(x.grad) == 10
+    assert calls == [0, 1, 1]
+
+
+def test_hooks_run_under_grad_and_create_graph_where_the_walk_goes():
+    x, other = leaf([2.0]), leaf([1.0])
+    h = x * x
+    h.register_hook(lambda g: g * 3.0)
+    other.register_hook(lambda g: pytest.fail("nobody asked for this gradient"))
+    y = h * other
+    np.testing.assert_array_equal(tn.grad(y, h, retain_graph=True)[0], [3])
+    (gradient,) = tn.grad(y, x, create_graph=True)
+    assert gradient.item() == 12
+    np.testing.assert_array_equal(tn.grad(gradient, x)[0], [6])
+
+
+def test_a_retained_gradient_is_what_the_hooks_left():
+    x = leaf([2.0])
+    h = x * 1.0
+    h.retain_grad()
+    h.register_hook(lambda g: g * 3.0)
+    h.backward()
+    np.testing.assert_array_equal([h.grad, x.grad], [[3], [3]])
+
+
+def test_what_a_hook_keeps_is_not_changed_later():
+    x = leaf(np.ones(5000))
+    kept = []
+    x.register_hook(lambda g: kept.append(g))
+    for _ in range(2):
+        (x * 2.0).backward(np.ones(5000))
+    assert float(kept[0][0]) == 2
+    assert float(x.grad[0]) == 4
+
+
+def test_a_hook_survives_a_new_array_of_another_shape():
+    x = leaf([1.0])
+    x.register_hook(lambda g: g * 5.0)
+    x.data = np.ones((2, 2))
+    (x * 1.0).sum().backward()
+    np.testing.assert_array_equal(x.grad, np.full((2, 2), 5))
+
+
+def test_hooks_that_cannot_be_are_refused():
+    with pytest.raises(RuntimeError, match="register_hook: this Variable does not require a gradient"):
+        Variable(np.ones(1)).register_hook(print)
+    with pytest.raises(RuntimeError, match="retain_grad: this Variable does not require a gradient"):
+        Variable(np.ones(1)).retain_grad()
+    for wrong, error, message in [
+        (lambda g: 1.0, TypeError, "must return an array or None, not float"),
+        (lambda g: g[:1], ValueError, r"gradient of shape \(1,\) for a Variable of \(2,\)"),
+    ]:
+        x = leaf([1.0, 2.0])
+        x.register_hook(wrong)
+        with pytest.raises(error, match=message):
+            (x * 2.0).sum().backward()
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_unchain_cuts_a_variable_from_its_creator_in_what_stands_already(create_graph):
+    x, w = leaf([2.0]), leaf([5.0])
+    h = Silu()(x) * 1.0
+    y = h * w * x
+    h.unchain()
+    assert h.is_leaf
+    assert not h.requires_grad
+    y.backward(create_graph=create_graph)
+    np.testing.assert_allclose(getattr(x.grad, "data", x.grad), h.data * 5, rtol=1e-12)
+    np.testing.assert_array_equal(getattr(w.grad, "data", w.grad), h.data * 2)
+
+
+def test_unchain_of_one_output_leaves_the_others():
+    a, b = leaf([1.0]), leaf([2.0])
+    first, second = Swapped()(a, b)
+    y = first * 3.0 + second * 5.0
+    first.unchain()
+    y.backward()
+    np.testing.assert_array_equal([a.grad, b.grad], [[5], [0]])
+    a.unchain()  # a leaf has no creator
+    assert a.requires_grad
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+def test_unchain_backward_frees_what_is_behind_and_stops_gradients_there():
+    x, w = leaf([2.0]), leaf([5.0])
+    h = x * x
+    first, second = Swapped()(h, h)
+    loss = (first * second).sum()
+    functions = [weakref.ref(v.creator) for v in (first, loss)]
+    loss.unchain_backward()
+    assert loss.is_leaf
+    del first, second
+    assert all(ref() is None for ref in functions)
+    (h * w).backward()  # h was on the way
+    np.testing.assert_array_equal(w.grad, h.data)
+    assert x.grad is None
+    assert tn.grad(h * w, [w, x], allow_unused=True)[1] is None
+
+
+def test_truncated_back_propagation_through_time_by_unchain_backward():
+    w = leaf([0.5])
+    h, expected = Variable(np.ones(1)), Variable(np.ones(1))
+    for _ in range(3):
+        h = tn.tanh(w * h)
+        h.backward()
+        h.unchain_backward()
+        expected = tn.tanh(w * expected.detach())
+        (gradient,) = tn.grad(expected, w)
+        np.testing.assert_array_equal(w.grad, gradient)
+        w.grad = None
+
+
+def test_a_graph_that_was_cut_is_drawn_up_to_the_cut():
+    x = leaf([1.0])
+    first, second = Swapped()(tn.exp(x), x)
+    y = tn.tanh(first) + second
+    first.unchain()
+    assert "tanh" in tn.draw(y).dot.source
+    h = tn.exp(x)
+    y = tn.tanh(h)
+    h.unchain()
+    assert "tanh" in tn.draw(y).dot.source
+
+
+def test_a_long_chain_can_be_unchained():
+    y = leaf([1.0])
+    for _ in range(20_000):
+        y = -y
+    y.unchain_backward()
+    assert y.is_leaf
+
+
 # --- modes ------------------------------------------------------------------------------------------------------------
+
+
+def test_inference_mode_is_no_grad():
+    x = leaf([1.0])
+    with tn.inference_mode():
+        y = x * 2.0
+    assert y.is_leaf
+    (y * x).backward()
+    np.testing.assert_array_equal(x.grad, [2])
 
 
 def test_no_grad_and_enable_grad_nest():
@@ -853,6 +1131,34 @@ def test_a_backward_that_returns_a_gradient_of_the_wrong_shape_is_named(shape):
     y = Returns(np.ones(2), np.ones(shape))(leaf([1.0, 2.0]), leaf([1.0, 2.0]))
     with pytest.raises(RuntimeError, match=r"^returns .*gradient of shape \(.*\) for input 1, whose shape is \(2,\)"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize("returned", [1.0, [np.ones(2)], [np.ones(2), np.ones(2)], (np.ones(2), 2.0)])
+def test_a_backward_that_returns_a_number_or_a_list_is_named(returned):
+    class Odd(Function):
+        def forward(self, a, b):
+            return a + b
+
+        def backward(self, gy):
+            return returned
+
+    y = Odd()(leaf([1.0, 2.0]), leaf([1.0, 2.0]))
+    with pytest.raises(TypeError, match=r"^odd \(.*test_engine.py:\d+\): backward returned a (float|list); it must"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("run_backward", [False, True])
+def test_a_function_that_is_applied_twice_is_refused(run_backward):
+    x, f = leaf([1.0]), Cube()
+    with tn.no_grad():
+        f(x)
+    f(np.ones(1))  # neither is recorded
+    with tn.scope("first"):
+        y = f(x)
+    if run_backward:
+        y.backward()
+    with pytest.raises(RuntimeError, match=r"Cube: .*as cube in first \(.*test_engine.py:\d+\).*make a new one"):
+        f(x)
 
 
 def test_a_function_without_backward_says_so():

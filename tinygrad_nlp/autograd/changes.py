@@ -43,6 +43,15 @@ def changed_since(time: int, arrays: Iterable[object]) -> bool:
 
 
 def _owner(array: Array) -> Array:
-    while type(array.base) is type(array):
-        array = array.base
-    return array
+    """Whose memory it is: the end of the chain of views.
+
+    Not every link is an array: `as_strided` and `sliding_window_view` put a plain object in between, and an array made
+    of a buffer stands on a memoryview.
+    """
+    while True:
+        base = array.base
+        if isinstance(base, memoryview):
+            base = base.obj
+        if not hasattr(base, "base"):
+            return array
+        array = base

@@ -23,7 +23,8 @@ def check_grads(
     For random u and v, uᵀ(Jᵀv) from backward must equal vᵀ(J u) from f(x + εu). One direction checks all elements of
     the Jacobian at once, at the price of two calls. For the second order the same is done to the function
     (x, v) ↦ Jᵀv. The derivative is taken along the imaginary axis, Im f(x + iεu)/ε, where `f` is analytic
-    (Squire and Trapp, 1998), else by central differences, whose error the tolerance then must bear.
+    (Squire and Trapp, 1998), else by central differences, whose error the tolerance then must bear. Where the two
+    sides of the point disagree, there is no derivative, and the error says that instead.
 
     Args:
         f: from Variables to a Variable, or a tuple of them. It must give the same at every call.
@@ -33,7 +34,7 @@ def check_grads(
         seed: of the directions.
 
     Raises:
-        AssertionError: with the order, both values, the inputs and the direction.
+        AssertionError: with the order, both values, the inputs and the direction; or `f` has a kink at this point.
 
     Example:
         >>> import numpy as np, tinygrad_nlp as tn
@@ -64,11 +65,18 @@ def _check(
     else:
         gradients = (None,) * len(xs)
     backward = sum(float(np.sum(np.asarray(g) * u)) for g, u in zip(gradients, us, strict=True) if g is not None)
-    numerical = _directional_derivative(f, xs, us, vs)
+    line = _Line(f, xs, us, vs, [y.data for y in outputs])
+    numerical = line.derivative(rtol / 10, atol)
     if not abs(backward - numerical) <= atol + rtol * max(abs(numerical), abs(backward)):
+        kink = line.kink()
+        if kink is None:
+            verdict = f"backward gives {backward!r}, the difference quotient {numerical!r}"
+        else:
+            verdict = f"not differentiable here: {kink}"
+        which = "derivative of order 1" if order == 1 else f"derivative of order {order} (those below are right)"
         raise AssertionError(
-            f"derivative of order {order}: backward gives {backward!r}, the difference quotient {numerical!r}\n"
-            f"inputs: {xs}\ndirection: {us}\nweights of the outputs: {vs}"
+            f"{which}: {verdict}\ninputs: {xs}\ndirection: {us}\nweights of the outputs: {vs}"
+            + (f"\nbackward gives {backward!r}; check at a point that is away from the kink" if kink else "")
         )
     if order == last:
         return
@@ -87,28 +95,65 @@ def _check(
     _check(vjp, xs + vs, order + 1, last, rtol, atol, rng)
 
 
-def _directional_derivative(
-    f: Callable[..., Any], xs: list[np.ndarray], us: list[np.ndarray], vs: list[np.ndarray]
-) -> float:
-    def moved(step: complex) -> list[np.ndarray]:
-        return [y.data for y in _tuple(f(*(Variable(x + step * u) for x, u in zip(xs, us, strict=True))))]
+class _Line:
+    """f along the line x + t u, its outputs weighted with v."""
 
-    def weighted(ys: list[np.ndarray]) -> float:
-        return sum(float(np.sum(v * y)) for v, y in zip(vs, ys, strict=True))
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        xs: list[np.ndarray],
+        us: list[np.ndarray],
+        vs: list[np.ndarray],
+        ys: list[np.ndarray],
+    ) -> None:
+        self.f, self.xs, self.us = f, xs, us
+        self.weights = _flat(vs)
+        self.here = _flat(ys)
 
-    plus, minus = moved(CENTRAL_STEP), moved(-CENTRAL_STEP)
-    central = weighted([(p - m) / (2 * CENTRAL_STEP) for p, m in zip(plus, minus, strict=True)])
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", np.exceptions.ComplexWarning)  # a cast to real: not analytic, see below
-            exact = weighted([np.imag(y) / COMPLEX_STEP for y in moved(1j * COMPLEX_STEP)])
-    except TypeError:  # a function that knows no complex numbers
-        return central
-    # Where f is not analytic (|x|, a comparison) the imaginary part means nothing: it is further from the central one
-    # than that can be wrong, by truncation and by rounding.
-    largest = sum(float(np.sum(np.abs(v * p))) for p, v in zip(plus, vs, strict=True))
-    rounding = largest * float(np.finfo(float).eps) / CENTRAL_STEP
-    return exact if abs(exact - central) <= 1e-6 * (1 + abs(central)) + 10 * rounding else central
+    def at(self, t: complex) -> np.ndarray:
+        """All elements of all outputs."""
+        return _flat(
+            [y.data for y in _tuple(self.f(*(Variable(x + t * u) for x, u in zip(self.xs, self.us, strict=True))))]
+        )
+
+    def derivative(self, rtol: float, atol: float) -> float:
+        """By a step along the imaginary axis where that can be believed, else by a central difference."""
+        central = (self.at(CENTRAL_STEP) - self.at(-CENTRAL_STEP)) / (2 * CENTRAL_STEP)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", np.exceptions.ComplexWarning)  # a cast to real: see below
+                exact = np.imag(self.at(1j * COMPLEX_STEP)) / COMPLEX_STEP
+        except TypeError:  # a function that knows no complex numbers
+            exact = central
+        # Where an element is not analytic (|x|, a comparison), its imaginary part means nothing. It is believed if it
+        # lies no farther from the central difference than what that is wrong by, however small both of them are.
+        error = atol + rtol * np.abs(central) + self.rounding(CENTRAL_STEP)
+        return float(self.weights @ np.where(np.abs(exact - central) <= error, exact, central))
+
+    def kink(self) -> str | None:
+        """What is wrong with this point, if slopes differ by more than curvature and rounding explain."""
+        left, right = self.slopes(CENTRAL_STEP)
+        nearer_left, nearer_right = self.slopes(CENTRAL_STEP / 10)
+        slack = 1e-3 * (abs(left) + abs(right)) + float(np.abs(self.weights) @ self.rounding(CENTRAL_STEP / 10))
+        gap, nearer_gap = abs(right - left), abs(nearer_right - nearer_left)
+        if abs(nearer_left + nearer_right) > 5 * abs(left + right) + slack:
+            return "the function jumps (or the one whose gradient it is has a kink)"
+        if gap > slack and not 0.05 < nearer_gap / gap < 0.2:  # that of a smooth curve shrinks with the step
+            return f"the slope is {left!r} on one side and {right!r} on the other"
+        return None
+
+    def slopes(self, step: float) -> tuple[float, float]:
+        """One-sided difference quotients."""
+        left, right = (self.here - self.at(-step)) / step, (self.at(step) - self.here) / step
+        return float(self.weights @ left), float(self.weights @ right)
+
+    def rounding(self, step: float) -> np.ndarray:
+        """What rounding may do to a difference quotient of each element."""
+        return 16 * np.finfo(float).eps * np.maximum(1, np.abs(self.here)) / step
+
+
+def _flat(ys: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty(0), *(np.asarray(y).ravel() for y in ys)])
 
 
 def _tuple(ys: Any) -> tuple[Variable, ...]:

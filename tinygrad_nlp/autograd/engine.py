@@ -10,15 +10,16 @@ belongs to (a broadcast input gets the sum), it has its dtype, and what a leaf r
 
 from __future__ import annotations
 
+import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..backend import Array, get_array_module, is_array
-from . import changes
+from . import anomaly, changes
 from .modes import enable_grad, modes
 from .sparse import RowSparse
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 _CHEAP_TO_COPY = 2000  # elements: copying so few takes no longer than finding out whether one has to
 
 Gradient = Any  # an array, a RowSparse, or (under create_graph) a Variable
+Hooks = dict["HookHandle", Callable[[Gradient], Gradient]] | None
+
+_hooks_exist = False  # until the first hook, the walk does not ask every node for them
 
 
 class Leaf:
@@ -37,27 +41,46 @@ class Leaf:
     It outlives the Variable where only the graph is left; then it still knows the name, and of what kind it was.
     """
 
-    __slots__ = ("__weakref__", "dtype", "kind", "name", "shape", "variable")
+    __slots__ = ("__weakref__", "dtype", "hooks", "kind", "name", "shape", "variable")
     order = 0  # before every operation
+    hooks: Hooks
 
     def __init__(self, variable: Variable) -> None:
         self.shape, self.dtype = variable.data.shape, variable.data.dtype
         self.name, self.kind = variable.name, type(variable)
+        self.hooks = None
         self.variable = weakref.ref(variable)
 
 
 class Output:
     """One of several outputs of a Function. It passes its gradient on to the Function, which waits for all of them."""
 
-    __slots__ = ("dtype", "function", "index", "order", "shape")
+    __slots__ = ("__weakref__", "dtype", "function", "hooks", "index", "order", "retained", "shape")
+    function: Function | None  # None once it was cut off by unchain()
+    hooks: Hooks
+    retained: weakref.ref[Variable] | None
 
     def __init__(self, function: Function, index: int, array: Array) -> None:
         self.function, self.index = function, index
+        self.hooks = self.retained = None
         self.shape, self.dtype = array.shape, array.dtype
         self.order = changes.tick()  # younger than the Function, so that it comes before it in backward
 
 
 Node = Any  # Leaf | Output | Function
+
+
+class HookHandle:
+    """What `Variable.register_hook` returns."""
+
+    __slots__ = ("__weakref__", "_hooks")
+
+    def __init__(self, hooks: dict[HookHandle, Callable[[Gradient], Gradient]]) -> None:
+        self._hooks = hooks
+
+    def remove(self) -> None:
+        """Call the hook no more. A second time does nothing."""
+        self._hooks.pop(self, None)
 
 
 def backpropagate(
@@ -66,23 +89,35 @@ def backpropagate(
     create_graph: bool = False,
     retain_graph: bool = False,
     targets: set[Node] | None = None,
+    beyond_targets: bool = True,
 ) -> dict[Node, Gradient]:
     """Gradients of the leaves under `roots` or, where they are given, of the nodes in `targets`.
+
+    Interior nodes whose Variable retains its gradient are among the results where there are no targets.
 
     Args:
         roots: nodes to start from, each with the gradient of its output.
         create_graph: make the gradients Variables with a graph of their own, to be differentiated again.
         retain_graph: keep the saved arrays, so that backward can run again.
         targets: nodes that are asked for; nothing is computed that does not lead to one of them.
+        beyond_targets: whether the walk goes on behind a target, where it leads to another one.
 
     Raises:
         RuntimeError: the graph was freed by an earlier backward, or a saved array was changed in place since.
     """
     if create_graph and not modes.recording:
         with enable_grad():
-            return backpropagate(roots, create_graph=True, retain_graph=retain_graph, targets=targets)
-    latest_change = changes.latest()
-    needed = None if targets is None else _leading_to(targets, [node for node, _ in roots])
+            return backpropagate(
+                roots,
+                create_graph=True,
+                retain_graph=retain_graph,
+                targets=targets,
+                beyond_targets=beyond_targets,
+            )
+    watched = anomaly.active and modes.anomaly
+    latest_change = sys.maxsize if watched else changes.latest()
+    looks_closer = targets is not None or _hooks_exist
+    needed = None if targets is None else _leading_to(targets, [node for node, _ in roots], beyond_targets)
     results: dict[Node, Gradient] = {}
     table: dict[Node, Any] = {}  # the sum so far; for a Function of several outputs, a list of them
     owned: set[Node] = set()  # whose sum was made here, so that it can be added to in place
@@ -110,13 +145,19 @@ def backpropagate(
     while heap:
         node = waiting.pop(heappop(heap))
         gradient = table.pop(node)
-        if targets is not None:
-            if node in targets:
+        if looks_closer:
+            is_result = node.retained is not None if targets is None else node in targets
+            leads_on = needed is None or node in needed
+            if node.hooks is not None and (leads_on or is_result):
+                gradient = _through_hooks(node, gradient, create_graph)
+            if is_result:
                 results[node] = gradient if create_graph else _own(gradient, False)
-            if node not in needed:  # type: ignore[operator]
+            if not leads_on:
                 continue
         if type(node) is Output:
             function = node.function
+            if function is None:
+                continue
             if function not in table:
                 table[function] = [None] * len(function.outputs_like)
                 heappush(heap, -function.order)
@@ -124,17 +165,19 @@ def backpropagate(
             table[function][node.index] = gradient
             continue
         edges = node.edges
-        if edges is None:
+        if not edges:
+            if edges is not None:  # cut off by unchain()
+                continue
             raise RuntimeError(
                 f"backward a second time through {node.describe()}: its saved arrays were freed by the first; "
-                "pass retain_graph=True to that one"
+                "pass retain_graph=True to that one, or detach() what was carried over from its graph"
             )
         if latest_change > node.order:
             node.check_unchanged()
         try:
             if create_graph:
                 gradients = node.differentiate(gradient)
-            elif node.outputs_like is None:
+            elif type(gradient) is not list:
                 gradients = node.backward(gradient)
             else:
                 gradients = node.backward(*node.of_every_output(gradient))
@@ -144,17 +187,22 @@ def backpropagate(
         if type(gradients) is not tuple:
             gradients = (gradients,)
         if len(gradients) != len(edges):
-            raise RuntimeError(
-                f"{node.describe()}: backward returned {len(gradients)} gradients for {len(edges)} inputs"
-            )
+            raise _no_gradients(node, gradients, len(edges))
+        if watched:
+            anomaly.after_backward(node, gradient, gradients)
         for position, edge in enumerate(edges):
             if edge is None:
                 continue
             g = gradients[position]
             if g is None:
                 continue
-            if g.shape != edge.shape:
-                g = _unbroadcast(g, edge.shape, node, position)
+            try:
+                if g.shape != edge.shape:
+                    g = _unbroadcast(g, edge.shape, node, position)
+            except AttributeError:
+                if hasattr(g, "shape"):
+                    raise
+                raise _no_gradients(node, gradients, len(edges)) from None
             if g.dtype is not edge.dtype and g.dtype != edge.dtype:
                 g = g.astype(edge.dtype)
             if edge in table:
@@ -171,20 +219,60 @@ def backpropagate(
 
     for node, gradient in table.items():  # only leaves are left
         if targets is None or node in targets:
+            if node.hooks is not None:
+                gradient = _through_hooks(node, gradient, create_graph)
+                owned.discard(node)  # a hook may have kept it
             results[node] = gradient if create_graph else _own(gradient, node in owned)
     return results
 
 
-def _leading_to(targets: set[Node], roots: list[Node]) -> set[Node]:
+def hooks_of(node: Node) -> dict[HookHandle, Callable[[Gradient], Gradient]]:
+    """The hooks of a node, to be added to."""
+    global _hooks_exist
+    _hooks_exist = True
+    if node.hooks is None:
+        node.hooks = {}
+    return node.hooks
+
+
+def _through_hooks(node: Node, gradient: Gradient, create_graph: bool) -> Gradient:
+    """What the hooks of a Variable make of its gradient, one after the other."""
+    for hook in list(node.hooks.values()):
+        replaced = hook(gradient)
+        if replaced is None:
+            continue
+        if isinstance(replaced, np.generic):
+            replaced = np.asarray(replaced)  # NumPy makes scalars of 0-d results
+        if not create_graph and not (is_array(replaced) or isinstance(replaced, RowSparse)):
+            raise TypeError(f"a hook must return an array or None, not {type(replaced).__name__}")
+        if replaced.shape != node.shape:
+            raise ValueError(f"a hook returned a gradient of shape {replaced.shape} for a Variable of {node.shape}")
+        gradient = replaced if replaced.dtype == node.dtype else replaced.astype(node.dtype)
+    return gradient
+
+
+def _no_gradients(node: Function, returned: tuple[Any, ...], wanted: int) -> Exception:
+    """What to say of a backward that did not return one gradient for each input."""
+    for g in returned:
+        if g is not None and not hasattr(g, "shape"):
+            return TypeError(
+                f"{node.describe()}: backward returned a {type(g).__name__}; it must return an array for each of its "
+                f"{wanted} inputs (or None), as a tuple where there are several"
+            )
+    return RuntimeError(f"{node.describe()}: backward returned {len(returned)} gradients for {wanted} inputs")
+
+
+def _leading_to(targets: set[Node], roots: list[Node], beyond_targets: bool) -> set[Node]:
     """The nodes from which a target can be reached."""
     oldest = min(target.order for target in targets)  # what is older than every target cannot lead to one
     found: dict[Node, list[Node]] = {}
     stack = list(roots)
     while stack:
         node = stack.pop()
-        if node in found or node.order < oldest or type(node) is Leaf:
+        if node in found or node.order < oldest or type(node) is Leaf or (not beyond_targets and node in targets):
             continue
-        found[node] = [node.function] if type(node) is Output else [e for e in node.edges or () if e is not None]
+        edges = (node.function,) if type(node) is Output else node.edges or ()
+        found[node] = [edge for edge in edges if edge is not None]
         stack.extend(found[node])
     leading: set[Node] = set()
     for node in sorted(found, key=lambda node: node.order):

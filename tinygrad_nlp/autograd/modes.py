@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import CodeType
 from typing import NamedTuple
 
@@ -35,6 +35,7 @@ class Scope(NamedTuple):
 
 class _Modes(threading.local):
     recording: bool = True
+    anomaly: bool = False
     scope: Scope | None = None
 
 
@@ -53,6 +54,15 @@ def no_grad() -> Iterator[None]:
         False
     """
     yield from _recording(False)
+
+
+def inference_mode() -> AbstractContextManager[None]:
+    """As `no_grad()`, under PyTorch's other name for it.
+
+    PyTorch also leaves out version counters here, and then refuses results in a later graph. This library has none to
+    leave out: what is made inside is an ordinary constant, which may be used anywhere.
+    """
+    return no_grad()
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 
 from ..backend import Array, asnumpy, device_of, get_array_module, is_array, to_device
 from . import changes
-from .engine import Gradient, Leaf, Node, backpropagate
+from .engine import Gradient, HookHandle, Leaf, Node, Output, backpropagate, hooks_of
 
 
 class Variable:
@@ -81,7 +83,9 @@ class Variable:
             return
         self._data = data
         if isinstance(self.node, Leaf) and (data.shape, data.dtype) != (self.node.shape, self.node.dtype):
+            hooks = self.node.hooks
             self.node = Leaf(self)
+            self.node.hooks = hooks
 
     def _set_name(self, name: str | None) -> None:
         self._name = name
@@ -142,6 +146,78 @@ class Variable:
         """A Variable of the same array (shared) without the graph behind it: gradients stop here."""
         return Variable(self._data, name=self.name)
 
+    def unchain(self) -> None:
+        """Cut this Variable off from its creator: it is a constant now, and what was computed from it before ends here.
+
+        `detach` gives a constant beside this Variable; `unchain` makes one of it, in graphs that already stand too.
+        """
+        if self.is_leaf:
+            return
+        if type(self.node) is Output:
+            self.node.function = None
+        else:
+            self.node.cut()
+        self.node = None
+
+    def unchain_backward(self) -> None:
+        """Cut everything behind this Variable, and free its memory: the end of a window in truncated BPTT.
+
+        A state that was computed on the way may be used on: gradients end where it was cut. Call it on the state, or
+        before `backward`, which frees the graph as it goes: what is behind a freed operation cannot be found.
+
+        Example:
+            >>> import tinygrad_nlp as tn
+            >>> w, h = tn.Variable(0.5, requires_grad=True), tn.Variable(1.0)
+            >>> for _ in range(3):
+            ...     h = tn.tanh(w * h)
+            ...     loss = h * h
+            ...     loss.backward()
+            ...     h.unchain_backward()  # without it, the second backward would go through the first graph
+        """
+        stack = [] if self.is_leaf else [self.node]
+        while stack:
+            node = stack.pop()
+            if type(node) is Output:
+                stack.append(node.function)
+            elif node is not None and type(node) is not Leaf:
+                stack.extend(node.edges or ())
+                node.cut()
+        if not self.is_leaf:
+            self.node = None
+
+    def retain_grad(self) -> None:
+        """Let `backward` leave the gradient of this Variable in `grad` although it is no leaf."""
+        if self.node is None:
+            raise RuntimeError("retain_grad: this Variable does not require a gradient")
+        if not self.is_leaf:
+            self.node.retained = weakref.ref(self)
+            hooks_of(self.node)
+
+    def register_hook(self, hook: Callable[[Gradient], Gradient]) -> HookHandle:
+        """Call `hook` with the gradient of this Variable whenever it is computed, once it is whole.
+
+        Args:
+            hook: takes the gradient (what a `backward` gets: an array, a RowSparse, or a Variable under
+                `create_graph`), and must not change it in place; returns another in its place, or None.
+
+        Returns:
+            A handle: `handle.remove()` ends it.
+
+        Example:
+            >>> import numpy as np, tinygrad_nlp as tn
+            >>> x = tn.Variable(3.0, requires_grad=True)
+            >>> handle = x.register_hook(lambda gradient: np.clip(gradient, -1, 1))
+            >>> (x * x).backward()
+            >>> float(x.grad)
+            1.0
+        """
+        if self.node is None:
+            raise RuntimeError("register_hook: this Variable does not require a gradient, so that no hook would run")
+        hooks = hooks_of(self.node)
+        handle = HookHandle(hooks)
+        hooks[handle] = hook
+        return handle
+
     def backward(
         self, gradient: Array | Variable | None = None, *, retain_graph: bool = False, create_graph: bool = False
     ) -> None:
@@ -165,8 +241,8 @@ class Variable:
         gradients = backpropagate(
             [(self.node, self._seed(gradient, create_graph))], retain_graph=retain_graph, create_graph=create_graph
         )
-        for leaf, g in gradients.items():
-            variable = leaf.variable()
+        for node, g in gradients.items():
+            variable = (node.variable if type(node) is Leaf else node.retained)()
             if variable is None:
                 continue
             if create_graph and not isinstance(g, Variable):

@@ -1,0 +1,173 @@
+"""detect_anomaly: it names what made the first NaN or Inf, and finds arrays that were changed unseen."""
+
+import inspect
+import threading
+
+import numpy as np
+import pytest
+
+import tinygrad_nlp as tn
+from tinygrad_nlp import Function, Variable
+from tinygrad_nlp.autograd import anomaly
+from tinygrad_nlp.nn import functional as F
+
+
+def leaf(data):
+    return Variable(np.array(data, np.float64), requires_grad=True)
+
+
+class Poison(Function):
+    """The identity, whose gradient is not a number."""
+
+    def forward(self, x):
+        return x * 1.0
+
+    def backward(self, gy):
+        return gy * np.nan
+
+
+def lstm_arguments():
+    rng = np.random.default_rng(0)
+    shapes = [(2, 5, 3), (2, 4), (2, 4), (16, 3), (16, 4), (16,), (16,)]
+    x, h, c, *weights = (leaf(rng.standard_normal(shape)) for shape in shapes)
+    return x, (h, c), *weights
+
+
+def test_the_first_nan_of_a_forward_is_named():
+    x = leaf([1.0, -1.0])
+    line = inspect.currentframe().f_lineno + 2
+    with tn.detect_anomaly(), tn.scope("head"), tn.scope(3), pytest.raises(FloatingPointError) as caught:
+        tn.exp(tn.log(x))
+    assert (
+        str(caught.value)
+        == f"log in head.t=3 ({__file__}:{line}): forward gave NaN at (1,) of its output of shape (2,)"
+    )
+
+
+def test_a_nan_that_came_in_is_said_to_have_come_in():
+    with tn.detect_anomaly(), pytest.raises(FloatingPointError, match=r"mul .*NaN at .*; argument 1 held it already"):
+        leaf([1.0, 2.0]) * np.array([1.0, np.nan])
+
+
+def test_an_inf_is_an_anomaly_where_it_arises_but_not_where_it_was_given():
+    x = leaf([1.0, 2.0])
+    with tn.detect_anomaly():
+        y = tn.exp(tn.where(np.array([True, False]), x, -np.inf))  # masks are made so
+        np.testing.assert_allclose(y.data, [np.e, 0])
+        with pytest.raises(FloatingPointError, match=r"div .*forward gave Inf at \(0,\)"):
+            x / np.array([0.0, 1.0])
+
+
+def test_operations_without_a_graph_are_looked_at_too():
+    line = inspect.currentframe().f_lineno + 2
+    with tn.detect_anomaly(), tn.no_grad(), pytest.raises(FloatingPointError, match=f"log .*test_anomaly.py:{line}"):
+        tn.log(leaf([-1.0]))
+
+
+def test_the_first_nan_of_a_backward_is_named_with_the_line_of_the_forward():
+    x = leaf([1.0, 2.0])
+    with tn.detect_anomaly(), tn.scope("encoder"):
+        line = inspect.currentframe().f_lineno + 1
+        y = Poison()(x * 2.0) * 3.0
+        with pytest.raises(FloatingPointError) as caught:
+            y.sum().backward()
+    assert str(caught.value).startswith(f"poison in encoder ({__file__}:{line}): backward gave NaN at (0,) of")
+    assert x.grad is None
+
+
+def test_an_inf_of_a_backward_is_named():
+    x = leaf([0.0, 1.0])
+    with tn.detect_anomaly(), pytest.raises(FloatingPointError, match=r"sqrt .*backward gave Inf at \(0,\).*input 0"):
+        tn.sqrt(x).sum().backward()
+
+
+def test_a_recorded_backward_is_looked_at_too():
+    x = leaf([0.0, 1.0])
+    with tn.detect_anomaly(), pytest.raises(FloatingPointError) as caught:
+        tn.grad(tn.sqrt(x).sum(), x, create_graph=True)
+    assert "in the backward of sqrt" in caught.value.__notes__[0]
+
+
+def test_a_nan_within_a_fused_forward_is_named_with_its_step_and_its_operation():
+    x, state, *weights = lstm_arguments()
+    x.data[1, 3, 0] = np.inf
+    weights[0].data[:, 0] = 0  # their product is not a number
+    line = inspect.currentframe().f_lineno + 2
+    with tn.detect_anomaly(), tn.scope("encoder"), pytest.raises(FloatingPointError) as caught:
+        F.lstm(x, state, *weights)
+    assert str(caught.value).startswith(f"linear in encoder.lstm.t=3 ({__file__}:{line}): forward gave")
+
+
+def test_a_nan_within_a_fused_backward_is_named_with_its_step():
+    x, state, *weights = lstm_arguments()
+    with tn.detect_anomaly(), tn.scope("encoder"):
+        hs, _ = F.lstm(x, state, *weights)
+    seed = np.ones(hs.shape)
+    seed[0, 2, 1] = np.nan
+    with tn.detect_anomaly(), pytest.raises(FloatingPointError, match=r"in encoder\.lstm.*backward gave NaN"):
+        hs.backward(seed)
+
+
+@pytest.mark.parametrize("change", ["input", "output", "saved"])
+def test_a_saved_array_that_was_changed_unseen_is_found(change):
+    class Scale(Function):
+        saves_inputs = saves_output = True
+
+        def forward(self, x):
+            self.saved = np.full(x.shape, 3.0)
+            return x * self.saved
+
+        def backward(self, gy):
+            return gy * self.saved
+
+    x = leaf([1.0, 2.0])
+    with tn.detect_anomaly():
+        y = Scale()(x)
+        {"input": x.data, "output": y.data, "saved": y.creator.saved}[change][0] = 7.0
+        with pytest.raises(RuntimeError, match=r"scale \(.*changed since, not through the library"):
+            y.sum().backward()
+    assert x.grad is None
+
+
+def test_unchanged_arrays_of_every_kind_pass():
+    x, state, *weights = lstm_arguments()
+    with tn.detect_anomaly():
+        hs, _ = F.lstm(x, state, *weights)
+        y = F.attention(hs, hs[:, ::2].T.T, hs[:, ::2])[0].T.sum() + tn.embedding([0, 1], weights[0]).sum()
+        y.backward(retain_graph=True)
+        y.backward()
+        tn.grad(tn.tanh(x[:0]).sum(), x)
+    assert np.isfinite(x.grad).all()
+
+
+def test_outside_nothing_is_looked_at():
+    with np.errstate(invalid="ignore"):
+        y = tn.log(leaf([-1.0]))
+        y.backward()
+    assert np.isnan(y.data)
+    assert anomaly.active == 0
+    with pytest.raises(KeyError), tn.detect_anomaly():
+        raise KeyError
+    assert anomaly.active == 0
+
+
+def test_other_threads_are_left_alone():
+    results = []
+    with tn.detect_anomaly(), np.errstate(invalid="ignore"):
+
+        def work():
+            with np.errstate(invalid="ignore"):
+                results.append(tn.log(leaf([-1.0])))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert np.isnan(results[0].data)
+
+
+def test_it_nests():
+    with tn.detect_anomaly():
+        with tn.detect_anomaly():
+            pass
+        with pytest.raises(FloatingPointError):
+            tn.log(leaf([-1.0]))
