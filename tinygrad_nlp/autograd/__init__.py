@@ -6,8 +6,9 @@ from .function import Function, Fused, grad
 from .graph import draw
 from .modes import enable_grad, no_grad, scope
 from .sparse import RowSparse
-from .variable import Variable
+from .variable import Variable, from_dlpack
 
 __all__ = [
-    "Function", "Fused", "RowSparse", "Variable", "check_grads", "draw", "enable_grad", "grad", "no_grad", "scope",
+    "Function", "Fused", "RowSparse", "Variable", "check_grads", "draw", "enable_grad", "from_dlpack", "grad",
+    "no_grad", "scope",
 ]  # fmt: skip
