@@ -7,7 +7,6 @@ Variables and arrays already. An adapter raises Otherwise where this library say
 Rows of operations that are not here yet wait for them.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from tinygrad_nlp.autograd import ops
 NOT_ASKED = {
     "dropout": "PyTorch draws other random numbers",
     "lstm": "PyTorch has it as a layer: test_torch_layers.py",
+    "one_hot": "PyTorch's samples are of integers, and nothing is differentiated",
 }
 
 
@@ -206,78 +206,138 @@ def attended(op, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=Fal
 
 
 def with_correction(op, x, dim=None, unbiased=None, keepdim=False, correction=1):
-    """The variance: PyTorch divides by n - 1 by default."""
+    """PyTorch divides by n - 1 by default, NumPy and we by n."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     if unbiased is not None:
         correction = int(unbiased)
     axis = tuple(dim) if isinstance(dim, list | tuple) else dim
-    return op(x, axis=axis, correction=1 if correction is None else correction, keepdims=keepdim)
+    return op(x, axis=axis, keepdims=keepdim, ddof=1 if correction is None else correction)
 
 
-def clamped(op, x, low=None, high=None):
-    if any(bound is not None and bound.dtype != x.dtype for bound in (low, high)):
-        raise Otherwise("NumPy promotes int32 and float32 to float64")
-    return op(x, low, high)
+def clipped(op, x, *bounds, min_val=-1.0, max_val=1.0):
+    if bounds:
+        raise Otherwise("bounds are constants")
+    return op(x, min_val, max_val)
 
 
-def summed_over(op, equation_or_xs, *args):
-    """PyTorch's sample holds the list of arrays as its input and the equation as its argument."""
-    return op(args[0], *equation_or_xs)
+def summed_over(op, operands, subscripts):
+    return op(subscripts, *operands)
 
 
 def sorted_along(op, x, axis=-1, descending=False, dim=None, stable=None):
     axis = axis if dim is None else dim
     if x.ndim == 0:
         raise Otherwise("a number has no axis")
-    return op(x, axis, descending)
+    if not descending:
+        return op(x, axis)
+    if op.__name__ == "argsort":
+        raise Otherwise("ascending only")
+    return ops.flip(op(x, axis), axis)
 
 
-def rolled(op, x, shifts, dims=None):
-    return op(x, shifts, dims)
+def contracted(op, a, b, dims):
+    if not isinstance(dims, int) and any(a.shape[i] != b.shape[j] for i, j in zip(*dims, strict=True)):
+        raise Otherwise("axes of size 1 are not stretched")
+    return op(a, b, dims)
 
 
-def of_ids(op, x, index, axis=None):
+def largest(op, x, k, axis=-1, largest=True, sorted=True):
+    if x.ndim == 0:
+        raise Otherwise("a number has no axis")
+    return op(x, k, axis)
+
+
+def with_axis_first(op, x, axis, *args):
+    """`gather` and `index_select` name the axis before the index."""
+    if x.ndim == 0:
+        raise Otherwise("a number has no axis")
+    if op.__name__ == "take_along_axis" and args[0].ndim != x.ndim:
+        raise Otherwise("indices have as many axes as what they index")
+    return op(x, *args, axis)
+
+
+def with_axis_last(op, x, index, axis=None):
     if axis is None:
         raise Otherwise("an axis is always named")
     return op(x, index, axis)
 
 
-def gathered(op, x, axis, index):
+def added_at(op, x, axis, index, values, alpha=1):
+    """PyTorch adds along any axis, we along the first."""
     if x.ndim == 0:
         raise Otherwise("a number has no axis")
-    return op(x, axis, index)
-
-
-def of_matrix(op, x, *offset):
-    return op(x, *offset)
+    return ops.swapaxes(op(ops.swapaxes(x, 0, axis), index, ops.swapaxes(values, 0, axis) * alpha), 0, axis)
 
 
 def moved(op, x, source, destination):
     return op(x, tuple(source), tuple(destination))
 
 
-def normed(op, x, ord=2, dim=None, keepdim=False, dtype=None):
-    if x.ndim == 0:
-        raise Otherwise("a number has no axis")
-    if dtype is not None:
-        x = ops.astype(x, dtype)
-    if ord not in (1, 2, math.inf):
-        raise Otherwise("the orders are 1, 2 and ∞")
-    return op(x, ord=ord, axis=tuple(dim) if isinstance(dim, list | tuple) else dim, keepdims=keepdim)
+def euclidean(op, x, *, ord=2, dim=None, keepdim=False, dtype=None):
+    if ord != 2:
+        raise Otherwise("the Euclidean norm only")
+    return over_axes(op, x if dtype is None else ops.astype(x, dtype), dim, keepdim)
 
 
 def product_of(op, x, *axis, dim=None, keepdim=False, dtype=None):
-    axis = axis[0] if axis else dim
-    if x.ndim == 0 and axis is not None:
-        raise Otherwise("a number has no axis")
-    return op(x if dtype is None else ops.astype(x, dtype), axis=axis, keepdims=keepdim)
+    return over_axes(op, x if dtype is None else ops.astype(x, dtype), axis[0] if axis else dim, keepdim)
 
 
 def running(op, x, axis, dtype=None):
     if x.ndim == 0:
         raise Otherwise("a number has no axis")
     return op(x if dtype is None else ops.astype(x, dtype), axis=axis)
+
+
+def padded(op, x, widths, mode="constant", value=0.0):
+    """PyTorch's widths begin with the last axis, and may leave out the first ones."""
+    if mode != "constant":
+        raise Otherwise("padded with a constant only")
+    if min(widths, default=0) < 0:
+        raise Otherwise("a border is not negative")
+    pairs = list(zip(widths[::2], widths[1::2], strict=True))[::-1]
+    return op(x, [(0, 0)] * (x.ndim - len(pairs)) + pairs, value)
+
+
+def repeated(op, x, repeats, dim=None, output_size=None):
+    if not isinstance(repeats, int):
+        raise Otherwise("one number of times for all elements")
+    if x.ndim == 0:
+        return op(ops.reshape(x, 1), repeats, 0)
+    return op(x, repeats, dim)
+
+
+def convolved(op, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    if x.ndim < weight.ndim:
+        raise Otherwise("there is always a batch axis")
+    if groups != 1 or any(step != 1 for step in np.atleast_1d(dilation)):
+        raise Otherwise("no groups and no dilation")
+    if padding == "same":
+        raise Otherwise("padding is a number")
+    sizes = [0 if padding == "valid" else padding, stride]
+    if weight.ndim == 3:
+        sizes = [int(np.squeeze(size)) for size in sizes]
+    padding, stride = (tuple(size) if isinstance(size, list) else size for size in sizes)
+    return op(x, weight, bias, stride=stride, padding=padding)
+
+
+def pooled(
+    op, x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor=None, *, dilation=1,
+    return_indices=False
+):  # fmt: skip
+    if x.ndim < 4:
+        raise Otherwise("there is always a batch axis")
+    if ceil_mode or divisor is not None or not count_include_pad or dilation not in (1, (1, 1)) or return_indices:
+        raise Otherwise("no ceil_mode, divisor, dilation or indices")
+    sizes = (tuple(np.broadcast_to(size, 2).tolist()) for size in (kernel_size, stride or kernel_size, padding))
+    return op(x, *sizes)
+
+
+def exact(op, x, approximate="none"):
+    if approximate != "none":
+        raise Otherwise("the exact form only")
+    return op(x)
 
 
 def normalized(op, x, shape, weight=None, bias=None, eps=1e-5):
@@ -336,43 +396,46 @@ ROWS = [
     Row("cross_entropy", ("nn.functional.cross_entropy",), crossed),
 ]
 
-# Operations whose name and arguments are PyTorch's: nothing to adapt.
-_ELEMENTWISE = (
-    "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "cos", "cosh", "digamma", "erf", "erfc",
-    "erfinv", "exp2", "expm1", "floor", "frac", "hypot", "lgamma", "log10", "log1p", "log2", "logaddexp", "reciprocal",
-    "rsqrt", "sign", "sin", "sinc", "sinh", "square", "tan", "trunc", "xlogy",
-)  # fmt: skip
-_ACTIVATIONS = (
-    "celu", "elu", "gelu", "glu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "relu6",
-    "selu", "silu", "softplus", "softsign",
-)  # fmt: skip
-_PRODUCTS = ("dot", "inner", "kron", "outer")
-
-ROWS += [Row(name, (name,)) for name in (*_ELEMENTWISE, *_PRODUCTS)]
-ROWS += [Row(name, (f"nn.functional.{name}",)) for name in _ACTIVATIONS]
 ROWS += [
-    Row("clamp", ("clamp",), clamped),
-    Row("clip", ("clamp",), clamped),
-    Row("conv1d", ("nn.functional.conv1d",)),
-    Row("conv2d", ("nn.functional.conv2d",)),
-    Row("cumprod", ("cumprod",), running),
+    Row("argmax", ("argmax",), over_axes),
+    Row("argmin", ("argmin",), over_axes),
+    Row("argsort", ("argsort",), sorted_along),
+    Row("avg_pool2d", ("nn.functional.avg_pool2d",), pooled),
+    Row("clip", ("nn.functional.hardtanh", "clamp"), clipped),
+    Row("conv1d", ("nn.functional.conv1d",), convolved),
+    Row("conv2d", ("nn.functional.conv2d",), convolved),
+    Row("cos", ("cos",)),
     Row("cumsum", ("cumsum",), running),
-    Row("diag", ("diag",), of_matrix),
+    Row("dot", ("dot", "mm", "mv")),
     Row("einsum", ("einsum",), summed_over),
-    Row("gather", ("gather",), gathered),
+    Row("erf", ("erf",)),
+    Row("expm1", ("expm1",)),
+    Row("gelu", ("nn.functional.gelu",), exact),
+    Row("index_add", ("index_add",), added_at),
     Row("layer_norm", ("nn.functional.layer_norm",), normalized),
-    Row("mse_loss", ("nn.functional.mse_loss",)),
+    Row("leaky_relu", ("nn.functional.leaky_relu",)),
+    Row("log1p", ("log1p",)),
+    Row("log_sigmoid", ("nn.functional.logsigmoid",)),
+    Row("max_pool2d", ("nn.functional.max_pool2d",), pooled),
     Row("moveaxis", ("movedim",), moved),
-    Row("norm", ("linalg.vector_norm",), normed),
+    Row("norm", ("linalg.vector_norm",), euclidean),
+    Row("outer", ("outer",)),
+    Row("pad", ("nn.functional.pad.constant", "nn.functional.pad.reflect"), padded),
     Row("prod", ("prod",), product_of),
-    Row("roll", ("roll",), rolled),
+    Row("repeat", ("repeat_interleave",), repeated),
+    Row("roll", ("roll",)),
+    Row("sign", ("sign",)),
+    Row("silu", ("nn.functional.silu",)),
+    Row("sin", ("sin",)),
+    Row("softplus", ("nn.functional.logsigmoid",), lambda op, x: -op(-x)),  # its own samples are cut off at 0.2
     Row("sort", ("sort",), sorted_along, outputs=1),
     Row("std", ("std", "std.unbiased"), with_correction),
-    Row("take_along_axis", ("take_along_dim",), of_ids),
-    Row("tensordot", ("tensordot",), lambda op, a, b, dims: op(a, b, dims)),
-    Row("tile", ("tile",)),
-    Row("trace", ("trace",)),
-    Row("tril", ("tril",), of_matrix),
-    Row("triu", ("triu",), of_matrix),
+    Row("take", ("take",)),
+    Row("take", ("index_select",), with_axis_first),
+    Row("take_along_axis", ("take_along_dim",), with_axis_last),
+    Row("take_along_axis", ("gather",), with_axis_first),
+    Row("tensordot", ("tensordot",), contracted),
+    Row("tile", ("tile", "repeat")),
+    Row("topk", ("topk",), largest),
     Row("var", ("var", "var.unbiased"), with_correction),
 ]
