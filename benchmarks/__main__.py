@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: the words after `python -m benchmarks`; by default those of the command line.
 
     Raises:
-        SystemExit: with status 2 and the usage, where a workload is unknown.
+        SystemExit: with status 2 and the usage, where no workload has such a name or beginning.
     """
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -39,15 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         epilog="Workloads:\n" + "\n".join(f"  {w.name}: {w.text}" for w in WORKLOADS.values()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="workloads; by default all")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="workloads, or the beginning of their names; by default all"
+    )
     parser.add_argument("--compile", action="store_true", help="also measure PyTorch through torch.compile")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
     options = parser.parse_args(arguments)
-    for name in options.names:
-        if name not in WORKLOADS:
-            parser.error(f"unknown workload {name!r}; choose from {', '.join(WORKLOADS)}")
-
-    names = options.names or WORKLOADS
+    names = [] if options.names else list(WORKLOADS)
+    for given in options.names:
+        named = [given] if given in WORKLOADS else [name for name in WORKLOADS if name.startswith(given)]
+        if not given or not named:
+            parser.error(f"unknown workload {given!r}; choose from {', '.join(WORKLOADS)}")
+        names += [name for name in named if name not in names]
     results = [measure(WORKLOADS[name], compiled=options.compile) for name in names]
     print(file=sys.stderr)  # ends the line of progress
     print(table(results))

@@ -62,6 +62,7 @@ class Workload:
         torch: builds PyTorch's side.
         floor: lists the matrix products that the step cannot do without; empty where there are none.
         operations: how many operations a step consists of, where the row is to give the time of one.
+        memory: whether the peak memory is measured, which takes a process for each side.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Workload:
     torch: MakeTorchStep
     floor: Callable[[], list[Product]]
     operations: int = 1
+    memory: bool = True
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,11 @@ def measure(workload: Workload, *, compiled: bool = False, rounds: int = ROUNDS)
     """
     threads, blas = _blas()
     with_torch = importlib.util.find_spec("torch") is not None
-    _progress(f"{workload.name}: memory")
-    ours_peak_mb = _peak_mb_of_child(workload.name, "ours")
-    torch_peak_mb = _peak_mb_of_child(workload.name, "torch") if with_torch else None
+    ours_peak_mb = torch_peak_mb = None
+    if workload.memory:
+        _progress(f"{workload.name}: memory")
+        ours_peak_mb = _peak_mb_of_child(workload.name, "ours")
+        torch_peak_mb = _peak_mb_of_child(workload.name, "torch") if with_torch else None
 
     _progress(f"{workload.name}: building the sides")
     products = workload.floor()

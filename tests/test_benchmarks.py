@@ -171,6 +171,11 @@ def test_a_row_can_be_of_one_operation_of_many(measured, monkeypatch):
     assert measured({"ours": 0.5}, workload(operations=100)).ours_ms == pytest.approx(5.0)
 
 
+def test_memory_is_not_measured_where_it_says_nothing(measured, fake_torch):
+    row = measured({"ours": 1, "torch": 1}, dataclasses.replace(workload(), memory=False))
+    assert row.ours_peak_mb is row.torch_peak_mb is None
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="not measured on Windows")
 def test_peak_memory_is_of_the_process_itself():
     run = "import benchmarks.harness as h; print(h.peak_mb())"
@@ -204,14 +209,22 @@ def test_without_names_all_workloads_are_measured(monkeypatch):
     names = []
     monkeypatch.setattr(command, "measure", lambda w, compiled: names.append(w.name) or result(name=w.name))
     command.main([])
-    assert names == ["spiral", "dates", "overhead"]
+    assert names == list(WORKLOADS)
+    assert names[:3] == ["spiral", "dates", "overhead"]
+
+
+def test_the_beginning_of_names_selects_a_group_and_each_is_measured_once(monkeypatch):
+    names = []
+    monkeypatch.setattr(command, "measure", lambda w, compiled: names.append(w.name) or result(name=w.name))
+    command.main(["op_mul", "graph_1000", "op_mul_10"])
+    assert names == ["op_mul_10", "op_mul_10000", "graph_1000"]
 
 
 def test_an_unknown_workload_is_an_error_that_names_the_known(capsys):
     with pytest.raises(SystemExit) as exit_:
         command.main(["spirals"])
     assert exit_.value.code == 2
-    assert "unknown workload 'spirals'; choose from spiral, dates, overhead" in capsys.readouterr().err
+    assert "unknown workload 'spirals'; choose from spiral, dates, overhead, " in capsys.readouterr().err
 
 
 def test_help_tells_what_each_workload_measures(capsys):

@@ -16,6 +16,8 @@ import numpy as np
 
 Array = Any  # numpy.ndarray or cupy.ndarray: neither is a subclass of the other
 
+_DLPACK_CPU = 1  # the number of the CPU in the DLPack protocol
+
 
 # --- arrays and devices -----------------------------------------------------------------------------------------------
 
@@ -62,6 +64,12 @@ def to_device(x: Array, device: str) -> Array:
 def asnumpy(x: Array) -> np.ndarray:
     """`x` as a NumPy array; without a copy where it is one."""
     return x if isinstance(x, np.ndarray) or device_of(x) == "cpu" else _cupy().asnumpy(x)
+
+
+def from_dlpack(x: Any) -> Array:
+    """The array of another library as one of NumPy, or of CuPy where it lies on a GPU; shared, not copied."""
+    kind, _ = x.__dlpack_device__()
+    return (np if kind == _DLPACK_CPU else _cupy()).from_dlpack(x)
 
 
 def cuda_is_available() -> bool:

@@ -14,7 +14,7 @@ def _numbers() -> tuple[np.ndarray, np.ndarray]:
     return x, w
 
 
-def ours() -> Step:
+def ours(repeats: int = REPEATS) -> Step:
     """The chain with tinygrad_nlp."""
     import tinygrad_nlp as tn
 
@@ -24,7 +24,7 @@ def ours() -> Step:
 
     def step() -> None:
         y = x
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             y = tn.sigmoid(tn.tanh(y * w + w))
         x.grad = None
         y.backward(ones)
@@ -32,7 +32,7 @@ def ours() -> Step:
     return step
 
 
-def pytorch(compiled: bool = False) -> Step:
+def pytorch(compiled: bool = False, repeats: int = REPEATS) -> Step:
     """The chain with PyTorch."""
     import torch
 
@@ -41,7 +41,7 @@ def pytorch(compiled: bool = False) -> Step:
     ones = torch.ones(SIZE)
 
     def chain(y: torch.Tensor) -> torch.Tensor:
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             y = torch.sigmoid(torch.tanh(y * w + w))
         return y
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import backend
 from ..backend import Array, asnumpy, device_of, get_array_module, is_array, to_device
 from . import changes
 from .engine import Gradient, HookHandle, Leaf, Node, Output, backpropagate, hooks_of
@@ -283,6 +284,16 @@ class Variable:
             )
         return np.array(self.numpy(), dtype, copy=copy)
 
+    def __dlpack__(self, **options: Any) -> Any:
+        if self.requires_grad:
+            raise BufferError(
+                "DLPack of a Variable that requires a gradient would lose it silently; use x.data or x.detach()"
+            )
+        return self._data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._data.__dlpack_device__()
+
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(
             "a Variable does not support item assignment, as the graph would not know of it; "
@@ -317,3 +328,22 @@ class Variable:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         data, requires_grad, name = state
         Variable.__init__(self, data, requires_grad, name)
+
+
+def from_dlpack(x: Any) -> Variable:
+    """A Variable of the array of another library, as a PyTorch tensor: shared, on its device, and not copied.
+
+    The other way `torch.from_dlpack(variable)` does it. Both ways raise BufferError for what requires a gradient.
+
+    Args:
+        x: whatever follows the DLPack protocol.
+
+    Example:
+        >>> import numpy as np, tinygrad_nlp as tn
+        >>> array = np.zeros(2, np.float32)
+        >>> x = tn.from_dlpack(array)
+        >>> array[0] = 1
+        >>> x
+        Variable([1., 0.])
+    """
+    return Variable(backend.from_dlpack(x))

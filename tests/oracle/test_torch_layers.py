@@ -1,0 +1,166 @@
+"""Layers with PyTorch's parameters, on PyTorch's own samples and on some of ours: outputs and all gradients."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    pytest.importorskip("torch", reason="the oracle needs PyTorch: `make oracle` installs it")
+    pytest.importorskip("expecttest", reason="PyTorch's samples need expecttest: `make oracle` installs it")
+    import torch
+    from torch.testing._internal.common_modules import module_db
+
+from tests.oracle.compare import Otherwise, compare, outputs, tally_of, tensors, to_ours
+from tinygrad_nlp import nn
+
+MODULE_DB = {info.name.removeprefix("nn."): info for info in module_db}
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+each_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+
+
+def with_parameters_of(theirs, ours):
+    """`ours` with the state of `theirs`, in its dtype, and the pairs of their parameters."""
+    state = {name: tensor.detach().numpy() for name, tensor in theirs.state_dict().items()}
+    for name, parameter in ours.named_parameters():
+        parameter.data = parameter.data.astype(state[name].dtype)
+    ours.load_state_dict(state)
+    mine = dict(ours.named_parameters())
+    return [(parameter, mine[name]) for name, parameter in theirs.named_parameters()]
+
+
+def agree(theirs, ours, *args):
+    """Compare one call of two layers, with the gradients of the arguments and of the parameters."""
+    leaves = with_parameters_of(theirs, ours)
+    compare(tensors(theirs(*args)), outputs(ours(*to_ours(args, leaves))), leaves)
+
+
+# --- PyTorch's samples ------------------------------------------------------------------------------------------------
+
+
+def linear(*args, **kwargs):
+    return nn.Linear(*args, **kwargs)
+
+
+def embedding(*args, padding_idx=None, max_norm=None, **kwargs):
+    if padding_idx is not None or max_norm is not None:
+        raise Otherwise("no padding_idx and no max_norm")
+    return nn.Embedding(*args, **kwargs)
+
+
+def cross_entropy(weight=None, reduction="mean", ignore_index=-100, label_smoothing=0.0):
+    if weight is not None or reduction != "mean" or label_smoothing:
+        raise Otherwise("the plain mean only: no weight, sum, none, smoothing")
+    return ClassesSecond(ignore_index)
+
+
+class ClassesSecond(nn.CrossEntropyLoss):
+    """With the classes on the second axis, as PyTorch has them."""
+
+    def forward(self, logits, targets):
+        if targets.dtype.kind == "f":
+            raise Otherwise("targets are ids, no probabilities")
+        if (targets == self.ignore_index).all():
+            raise Otherwise("the mean of no targets is 0, not nan")
+        axes = (0, *range(2, logits.ndim), 1)
+        return super().forward(logits if logits.ndim < 3 else logits.transpose(axes), targets)
+
+
+@each_dtype
+@pytest.mark.parametrize(
+    ("name", "make"), [("Linear", linear), ("Embedding", embedding), ("CrossEntropyLoss", cross_entropy)]
+)
+def test_layers_agree_on_the_samples_of_pytorch(name, make, dtype, record_property):
+    info = MODULE_DB[name]
+
+    def run(sample):
+        constructor, forward = sample.constructor_input, sample.forward_input
+        ours = make(*to_ours(constructor.args, []), **to_ours(constructor.kwargs, []))
+        theirs = info.module_cls(*constructor.args, **constructor.kwargs).to(dtype)
+        agree(theirs, ours, *forward.args, *forward.kwargs.values())  # by position: PyTorch calls the first "input"
+
+    torch.manual_seed(0)
+    samples = info.module_inputs_func(info, device="cpu", dtype=dtype, requires_grad=True, training=True)
+    tally = tally_of(f"nn.{name}", samples, run)
+    record_property("oracle tally", vars(tally))
+    assert not tally.wrong, f"{len(tally.wrong)} of {tally.samples} samples:\n" + "\n".join(tally.wrong[:5])
+    assert tally.agree
+
+
+# --- LSTM, with one layer: all samples of PyTorch have two ------------------------------------------------------------
+
+
+class BatchAxisLast(torch.nn.Module):
+    """PyTorch's LSTM with a state (N, H), without the axis of its layers."""
+
+    def __init__(self, features, hidden, dtype):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(features, hidden, batch_first=True, dtype=dtype)
+        self.state_dict, self.named_parameters = self.lstm.state_dict, self.lstm.named_parameters
+
+    def forward(self, x, state=None):
+        hs, (h, c) = self.lstm(x, None if state is None else tuple(part[None] for part in state))
+        return hs, (h[0], c[0])
+
+
+@each_dtype
+@pytest.mark.parametrize("with_state", [False, True], ids=["zeros", "state"])
+@pytest.mark.parametrize(("batch", "steps", "features", "hidden"), [(1, 1, 1, 1), (3, 7, 4, 5), (70, 4, 3, 128)])
+def test_lstm_agrees(batch, steps, features, hidden, with_state, dtype):
+    torch.manual_seed(0)
+    theirs = BatchAxisLast(features, hidden, dtype)
+    state = tuple(torch.randn(batch, hidden, dtype=dtype, requires_grad=True) for _ in "hc") if with_state else None
+    x = torch.randn(batch, steps, features, dtype=dtype, requires_grad=True)
+    agree(theirs, nn.LSTM(features, hidden), x, state)
+
+
+@each_dtype
+def test_lstm_with_sequences_of_several_lengths_agrees(dtype):
+    """PyTorch packs them, here a mask holds the state: outputs behind the end differ (there 0), the state does not."""
+    torch.manual_seed(0)
+    lengths = torch.tensor([5, 2, 4])
+    x = torch.randn(3, 5, 4, dtype=dtype, requires_grad=True)
+    theirs = torch.nn.LSTM(4, 6, batch_first=True, dtype=dtype)
+    ours = nn.LSTM(4, 6)
+    leaves = with_parameters_of(theirs, ours)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    packed, (h, c) = theirs(packed)
+    hs, _ = torch.nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)
+    mask = np.arange(5) < lengths.numpy()[:, None]
+    my_hs, (my_h, my_c) = ours(to_ours(x, leaves), mask=mask)
+    compare([hs, h[0], c[0]], [my_hs * mask[:, :, None].astype(my_hs.dtype), my_h, my_c], leaves)
+
+
+# --- a model ----------------------------------------------------------------------------------------------------------
+
+
+@each_dtype
+def test_a_language_model_agrees_on_loss_and_gradients(dtype):
+    torch.manual_seed(0)
+    words, width = 11, 6
+    theirs = torch.nn.ModuleDict({
+        "embed": torch.nn.Embedding(words, width, dtype=dtype),
+        "lstm": torch.nn.LSTM(width, width, batch_first=True, dtype=dtype),
+        "out": torch.nn.Linear(width, words, dtype=dtype),
+    })  # fmt: skip
+    theirs["out"].weight = theirs["embed"].weight  # tied
+
+    class Model(nn.Module):
+        def __init__(self):
+            self.embed = nn.Embedding(words, width)
+            self.lstm = nn.LSTM(width, width)
+            self.out = nn.Linear(width, words)
+            self.out.weight = self.embed.weight
+
+        def forward(self, ids):
+            return self.out(self.lstm(self.embed(ids))[0])
+
+    ours = Model()
+    leaves = with_parameters_of(theirs, ours)
+    ids = torch.randint(words, (4, 8))
+    logits = theirs["out"](theirs["lstm"](theirs["embed"](ids[:, :-1]))[0])
+    loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:])
+    mine = nn.functional.cross_entropy(ours(ids[:, :-1].numpy()), ids[:, 1:].numpy())
+    compare([loss], [mine], leaves)
