@@ -95,7 +95,7 @@ def test_a_nan_within_a_fused_forward_is_named_with_its_step_and_its_operation()
     line = inspect.currentframe().f_lineno + 2
     with tn.detect_anomaly(), tn.scope("encoder"), pytest.raises(FloatingPointError) as caught:
         F.lstm(x, state, *weights)
-    assert str(caught.value).startswith(f"linear in encoder.lstm.t=3 ({__file__}:{line}): forward gave")
+    assert str(caught.value).startswith(f"matmul in encoder.lstm.t=3.linear ({__file__}:{line}): forward gave")
 
 
 def test_a_nan_within_a_fused_backward_is_named_with_its_step():

@@ -208,7 +208,7 @@ class Graph:
         for x, edge in zip(given, f.edges or (), strict=True):
             if edge is not None:
                 found = self._resolve(edge)
-                if found.node is not None:
+                if function_of(found.node) is not None:  # it is None for a constant, and where unchain() cut the graph
                     yield found
             elif is_array(x) and x.ndim:
                 yield Input(array=x, name=self._names.get(id(x), names[id(x)]))
@@ -272,7 +272,7 @@ def _reach(roots: Iterable[Node]) -> tuple[list[Function], set[Node]]:
             continue
         found.add(node)
         stack.extend([node.function] if isinstance(node, Output) else getattr(node, "edges", None) or ())
-    functions = sorted((f for f in found if isinstance(f, Function)), key=lambda f: getattr(f, "order", float("inf")))
+    functions = sorted((f for f in found if isinstance(f, Function)), key=lambda f: f.order or float("inf"))
     return functions, {node for node in found if getattr(node, "outputs_like", None) is None}
 
 
