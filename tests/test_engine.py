@@ -1258,3 +1258,31 @@ def test_repr_shows_values_dtype_and_origin():
     x = leaf([1.0, 2.0], np.float32)
     assert repr(x) == "Variable([1., 2.], requires_grad=True)"
     assert repr(leaf([1.0]) + 1.0) == "Variable([2.], dtype=float64, creator=add)"
+
+
+def test_a_change_after_forward_is_found_before_anything_is_freed():
+    x = leaf([1.0, 2.0])
+    h = x * x
+    z = (h * 2.0).sum()
+    x.data -= 1.0
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="changed in place"):
+            z.backward()
+    assert x.grad is None
+
+
+def test_an_array_that_no_wanted_gradient_needs_may_change():
+    x, w = np.ones((2, 3)), leaf(np.ones((4, 3)))
+    y = ops.linear(x, w).sum()
+    w.data -= 1.0
+    y.backward()
+    np.testing.assert_array_equal(w.grad, np.full((4, 3), 2.0))
+
+
+def test_integers_have_no_graph():
+    assert not leaf([1.0, 2.0]).astype(int).requires_grad
+
+
+def test_moving_to_the_device_where_it_lies_is_nothing():
+    x = leaf([1.0])
+    assert x.to("cpu") is x

@@ -139,6 +139,8 @@ def backpropagate(
             heappush(heap, -node.order)
             waiting[-node.order] = node
 
+    if any(node.order < latest_change for node, _ in roots):  # changed since: say so before anything is freed
+        _check_unchanged([node for node, _ in roots])
     for node, gradient in roots:
         give(node, gradient)
 
@@ -208,8 +210,8 @@ def backpropagate(
             if edge in table:
                 give(edge, g)
                 continue
-            table[edge] = g
-            if edge.order:
+            table[edge] = g  # as in `give`, without the call: 0.1 µs for every edge
+            if edge.order:  # not a Leaf
                 heappush(heap, -edge.order)
                 waiting[-edge.order] = edge
             elif not create_graph and _is_fresh(g, gradient, gradients, node):
@@ -224,6 +226,20 @@ def backpropagate(
                 owned.discard(node)  # a hook may have kept it
             results[node] = gradient if create_graph else _own(gradient, node in owned)
     return results
+
+
+def _check_unchanged(roots: list[Node]) -> None:
+    stack, seen = roots, set[Node]()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen or type(node) is Leaf:
+            continue
+        seen.add(node)
+        if type(node) is Output:
+            stack.append(node.function)
+        elif node.edges:
+            node.check_unchanged()
+            stack.extend(node.edges)
 
 
 def hooks_of(node: Node) -> dict[HookHandle, Callable[[Gradient], Gradient]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend
-from ..backend import Array, asnumpy, device_of, get_array_module, is_array, to_device
+from ..backend import Array, asnumpy, device_of, get_array_module, is_array
 from . import changes
 from .engine import Gradient, HookHandle, Leaf, Node, Output, backpropagate, hooks_of
 
@@ -104,10 +104,6 @@ class Variable:
     def device(self) -> str:
         """Where the array lies: "cpu", "cuda:0", …"""
         return device_of(self._data)
-
-    def to(self, device: str) -> Variable:
-        """A leaf of the same values on another device, "cpu" or "cuda"."""
-        return Variable(to_device(self._data, device), self.requires_grad, self.name)
 
     def numpy(self) -> np.ndarray:
         """The array, on the CPU, without the graph."""

@@ -54,6 +54,7 @@ from .shaping import (
     stack,
     swapaxes,
     tile,
+    to,
     transpose,
     unstack,
 )
@@ -87,7 +88,8 @@ METHODS: dict[str, Callable[..., Any]] = {
     for function in (
         abs, argmax, argmin, argsort, astype, clip, cos, cumsum, dot, exp, expand_dims, expm1, flip, index_add, log,
         log1p, log_softmax, logsumexp, max, mean, min, moveaxis, norm, prod, relu, repeat, reshape, roll, sigmoid, sign,
-        sin, sqrt, squeeze, std, sum, swapaxes, take, tanh, tile, topk, transpose, unstack, var,
+        sin, sqrt, squeeze, std, sum, swapaxes, take, tanh, tile, to, topk, transpose, unstack,
+        var,
     )
 }  # fmt: skip
 

@@ -48,6 +48,7 @@ def rsub(b: Any, a: Any) -> Any:
 
 class Mul(Function):
     saves_inputs = True
+    needs = ((1,), (0,))
 
     def forward(self, a: Array, b: Array) -> Array:
         return a * b
@@ -65,6 +66,7 @@ def mul(a: Any, b: Any) -> Any:
 
 class Div(Function):
     saves_inputs = True
+    needs = ((1,), (0, 1))
 
     def forward(self, a: Array, b: Array) -> Array:
         return a / b
@@ -381,8 +383,12 @@ class Astype(Function):
 
 
 def astype(x: Any, dtype: Any) -> Any:
-    """x with another floating dtype; the gradient comes back in the dtype of x."""
-    return Astype(dtype)(x)
+    """x with another dtype; the gradient comes back in the dtype of x. Integers and booleans have none."""
+    return Astype(dtype)(x if np.dtype(dtype).kind in "fc" else _constant(x))
+
+
+def _constant(x: Any) -> Any:
+    return x.detach() if hasattr(x, "detach") else x
 
 
 def _array(x: Any) -> Array:

@@ -19,6 +19,7 @@ from .shaping import Reshape, broadcast_to, swapaxes
 
 class Matmul(Function):
     saves_inputs = True
+    needs = ((1,), (0,))
 
     def forward(self, a: Array, b: Array) -> Array:
         if a.ndim > 2 and b.ndim == 2 and a.size:  # one large product instead of many small ones
@@ -58,6 +59,7 @@ def rmatmul(b: Any, a: Any) -> Any:
 
 class Linear(Function):
     saves_inputs = True
+    needs = ((1,), (0,), ())
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
         y = threads.matmul(x.reshape(-1, x.shape[-1]), weight.T)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from ...backend import Array, get_array_module
+from ...backend import Array, device_of, get_array_module, to_device
 from ..engine import Gradient
 from ..function import Function
 
@@ -263,3 +263,21 @@ def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
     `x[:, t]` for every t would make backward O(T²), as the gradient of each slice is a whole array of zeros.
     """
     return Unstack(axis)(x) if x.shape[axis] else ()
+
+
+class ToDevice(Function):
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def forward(self, x: Array) -> Array:
+        self.device_in = device_of(x)
+        return to_device(x, self.device)
+
+    def backward(self, gy: Gradient) -> Gradient:
+        return to(gy, self.device_in)
+
+
+def to(x: Any, device: str) -> Any:
+    """x on another device, "cpu", "cuda" or "cuda:1"; the gradient comes back. x itself where it lies there already."""
+    where = device_of(getattr(x, "_data", x))
+    return x if where in (device, f"{device}:0") else ToDevice(device)(x)
