@@ -159,12 +159,19 @@ def test_optional_parts(monkeypatch):
 
 
 def test_data(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "find", lambda name: None)
     monkeypatch.setenv("TINYGRAD_NLP_DATA", "")
     assert "set TINYGRAD_NLP_DATA" in doctor.check_data().mend
     monkeypatch.setenv("TINYGRAD_NLP_DATA", str(tmp_path / "absent"))
     assert not doctor.check_data().ok
     monkeypatch.setenv("TINYGRAD_NLP_DATA", str(tmp_path))
     assert doctor.check_data() == Finding(True, f"Data: {tmp_path}")
+
+
+def test_data_that_were_downloaded_before(monkeypatch, tmp_path):
+    monkeypatch.delenv("TINYGRAD_NLP_DATA", raising=False)
+    monkeypatch.setattr(doctor, "find", lambda name: tmp_path / name)
+    assert doctor.check_data() == Finding(True, f"Data: {tmp_path / 'dlfs2/date.txt'}")
 
 
 def test_cpu_detection_answers_on_this_machine():

@@ -241,7 +241,7 @@ def test_an_error_names_the_layer_by_its_path():
 
     model = Model()
     model.encoder.layers[1][0].weight.data = normal(3, 7)
-    with pytest.raises(ValueError, match=r"^linear in Model\.encoder\.layers\.1\.0\(float32 \(2, 3\), "):
+    with pytest.raises(ValueError, match=r"^linear in Model\.encoder\.layers\.1\.0: x has 3 features \(2, 3\), "):
         model(np.array([1, 2]))
 
 
@@ -474,7 +474,7 @@ LSTM_ARGUMENTS = {
     ("argument", "came", "needed"),
     [
         ("x", (5, 3), "(N, T, D)"),
-        ("weight_ih", (16, 2), (16, 3)),
+        ("weight_ih", (12, 3), (16, 3)),
         ("weight_hh", (12, 4), (16, 4)),
         ("bias_ih", (4,), (16,)),
         ("bias_hh", (16, 1), (16,)),
@@ -492,7 +492,7 @@ def test_lstm_names_the_argument_whose_shape_is_wrong(argument, came, needed):
 
 
 def test_lstm_needs_a_step():
-    with pytest.raises(ValueError, match=r"lstm: x has no steps \(T = 0\)"):
+    with pytest.raises(ValueError, match=r"lstm in LSTM: x has no steps \(T = 0\)"):
         nn.LSTM(3, 4)(normal(2, 0, 3))
 
 
@@ -519,7 +519,7 @@ def test_attention_names_the_shape_that_a_mask_needs():
 
 @pytest.mark.parametrize("mask", [np.ones((2, 3)), np.ones((2, 3), int), Variable(np.ones((2, 3))), [[1, 1, 1]] * 2])
 def test_a_mask_that_is_not_boolean_is_refused(mask):
-    with pytest.raises(TypeError, match=r"lstm: mask must be boolean, not (float|int)64"):
+    with pytest.raises(TypeError, match=r"lstm in LSTM: mask must be boolean, not (float|int)64"):
         nn.LSTM(3, 4)(normal(2, 3, 3), mask=mask)
     with pytest.raises(TypeError, match=r"attention: mask must be boolean, not (float|int)64"):
         F.attention(np.ones((2, 3)), np.ones((3, 3)), np.ones((3, 3)), mask)
@@ -534,13 +534,13 @@ def test_a_mask_may_be_a_list_or_a_variable(mask):
 
 @pytest.mark.parametrize(("ids", "wrong"), [([5], 5), ([[0, 1], [7, 2]], 7), ([-1], -1)])
 def test_an_id_outside_the_vocabulary_is_named(ids, wrong):
-    message = rf"^embedding: id {wrong} is outside the vocabulary of 5 \(ids go from 0 to 4\)$"
+    message = rf"^embedding in Embedding: id {wrong} is outside the vocabulary of 5 \(ids go from 0 to 4\)$"
     with pytest.raises(IndexError, match=message):
         nn.Embedding(5, 3)(np.array(ids))
 
 
 def test_ids_and_targets_are_integers():
-    with pytest.raises(TypeError, match=r"^embedding: ids must be integers, not float32$"):
+    with pytest.raises(TypeError, match=r"^embedding in Embedding: ids must be integers, not float32$"):
         nn.Embedding(5, 3)(np.ones(2, np.float32))
     with pytest.raises(TypeError, match=r"^cross_entropy: targets must be integer ids, not float64$"):
         F.cross_entropy(normal(2, 3), [0.0, 1.0])
@@ -561,8 +561,60 @@ def test_targets_need_the_shape_of_the_logits_without_classes(targets):
 
 
 def test_linear_names_the_layer_and_the_shapes_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"^linear in Linear\(float32 \(2, 3\), float32 \(5, 4\)"):
+    with pytest.raises(ValueError, match=r"^linear in Linear: x has 3 features \(2, 3\), weight \(5, 4\) needs 4$"):
         nn.Linear(4, 5)(normal(2, 3))
+    with pytest.raises(ValueError, match=r"^linear: x has no features \(\), weight \(5, 4\) needs 4$"):
+        F.linear(np.float32(1), normal(5, 4))
+    with pytest.raises(ValueError, match=r"^linear: weight has the shape \(4,\); \(out, in\) is needed$"):
+        F.linear(normal(2, 4), normal(4))
+    with pytest.raises(ValueError, match=r"^linear: bias has the shape \(1,\); \(5,\) is needed$"):
+        F.linear(normal(2, 4), normal(5, 4), normal(1))
+
+
+def test_an_lstm_blames_an_input_whose_features_do_not_fit():
+    class Model(nn.Module):
+        def __init__(self):
+            self.lstm = nn.LSTM(3, 4)
+
+        def forward(self, x):
+            return self.lstm(x)
+
+    message = "lstm in Model.lstm: x has 6 features (2, 5, 6), weight_ih (16, 3) needs 3"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Model()(normal(2, 5, 6))
+
+
+def test_a_list_in_the_place_of_an_array_is_named():
+    x = normal(2, 3, 4)
+    for call, argument in (
+        (lambda: nn.Linear(2, 3)([[1.0, 2.0]]), "linear in Linear: x"),
+        (lambda: nn.LSTM(2, 3)([[[1.0, 2.0]]]), "lstm in LSTM: x"),
+        (lambda: nn.DotAttention()(x, x.tolist()), "attention in DotAttention: key"),
+        (lambda: nn.Dropout()([1.0]), "dropout in Dropout: x"),
+        (lambda: nn.CrossEntropyLoss()([[1.0, 2.0]], [1]), "cross_entropy in CrossEntropyLoss: logits"),
+    ):
+        with pytest.raises(TypeError, match=f"^{argument} must be an array or a Variable, not list$"):
+            call()
+
+
+def test_kernels_refuse_arguments_of_different_dtypes():
+    x, key = normal(2, 5, 3), normal(2, 4, 3, dtype=np.float64)
+    with pytest.raises(
+        TypeError, match=r"^lstm in LSTM: .* share one floating dtype, but are x float64, h_0 float32, "
+    ):
+        nn.LSTM(3, 4)(x.astype(float))
+    with pytest.raises(TypeError, match=r"share one floating dtype, but are query float32, key float64, value float64"):
+        F.attention(x, key, key)
+    with pytest.raises(TypeError, match="share one floating dtype, but are query int64"):
+        F.attention(*[np.ones((2, 3), int)] * 3)
+    with pytest.raises(TypeError, match=r"^cross_entropy: logits must be of a floating dtype, not int64$"):
+        F.cross_entropy(np.ones((2, 3), int), [0, 1])
+
+
+def test_an_operation_of_a_functional_knows_the_line_that_called_it():
+    x, w = normal(2, 3), nn.Parameter(normal(5, 3))
+    for y in (F.linear(x, w), F.embedding([1, 2], w), F.cross_entropy(F.linear(x, w), [0, 1])):
+        assert f"{__file__}:" in y.creator.describe()
 
 
 # --- agreement with PyTorch -------------------------------------------------------------------------------------------

@@ -89,6 +89,19 @@ def test_several_steps_follow_the_formula(make, formula, settings, shape):
 
 
 @each_rule
+def test_a_parameter_whose_first_gradient_comes_late_starts_as_any_other(make, formula, settings):
+    early, late, gs = parameter(3), parameter(3), gradients((3,))
+    expected = formula(late.data.copy(), gs[2:], **settings)
+    optimizer = make([early, late], **settings)
+    train(optimizer, early, gs[:2])
+    for gradient in gs[2:]:
+        early.grad = late.grad = gradient
+        optimizer.step()
+    np.testing.assert_allclose(late.data, expected, rtol=1e-11)
+    assert optimizer.updates == ([STEPS, STEPS - 2] if optimizer.slots else [0, 0])
+
+
+@each_rule
 def test_float32_stays_float32(make, formula, settings):
     p, gs = parameter(3, 4, dtype=np.float32), gradients((3, 4))
     expected = formula(p.data.astype(float), gs, **settings)
@@ -191,6 +204,33 @@ def test_an_optimizer_without_parameters_is_refused(make):
 def test_a_learning_rate_that_makes_no_sense_is_refused(lr):
     with pytest.raises(ValueError, match=f"SGD: lr must not be negative, but is {lr}"):
         optim.SGD([parameter(2)], lr=lr)
+
+
+@each_optimizer
+def test_parameters_are_leaves_in_a_list(make):
+    p = parameter(2)
+    with pytest.raises(TypeError, match="one Variable was given; give a list of them"):
+        make(p)
+    with pytest.raises(TypeError, match=r"parameter 1 is no Variable, but of type ndarray$"):
+        make([p, p.data])
+    with pytest.raises(ValueError, match=r"parameter 1 is no leaf, but the result of mul$"):
+        make([p, p * 2])
+
+
+@pytest.mark.parametrize(
+    ("rule", "settings", "message"),
+    [
+        (optim.Momentum, {"momentum": -0.1}, "Momentum: momentum must not be negative, but is -0.1"),
+        (optim.Adam, {"betas": (0.9, 1.0)}, r"Adam: betas must lie in \[0, 1\), but are \(0.9, 1.0\)"),
+        (optim.Adam, {"betas": (math.nan, 0.9)}, "Adam: betas must lie in"),
+        (optim.Adam, {"eps": -1e-8}, "Adam: eps must not be negative, but is -1e-08"),
+        (optim.AdamW, {"eps": math.nan}, "AdamW: eps must not be negative, but is nan"),
+        (optim.AdamW, {"weight_decay": -1}, "AdamW: weight_decay must not be negative, but is -1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(rule, settings, message):
+    with pytest.raises(ValueError, match=message):
+        rule([parameter(2)], lr=0.1, **settings)
 
 
 @each_optimizer
@@ -354,6 +394,19 @@ def test_a_norm_that_is_not_a_number_is_returned_and_changes_nothing():
     np.testing.assert_array_equal(sound.grad, [4])
 
 
+def test_an_infinite_norm_is_returned_and_changes_nothing():
+    p = with_gradient(np.array([math.inf, 3.0]))
+    assert optim.clip_grad_norm_([p], 1.0) == math.inf
+    np.testing.assert_array_equal(p.grad, [math.inf, 3])
+
+
+def test_gradients_whose_squares_overflow_are_clipped():
+    p = with_gradient(np.array([3e20, 4e20], np.float32))
+    assert optim.clip_grad_norm_([p], 1.0) == pytest.approx(5e20)
+    assert p.grad.dtype == np.float32
+    np.testing.assert_allclose(p.grad, [0.6, 0.8], rtol=1e-6)
+
+
 @pytest.mark.parametrize("max_norm", [0, -1.0, math.nan])
 def test_a_limit_that_is_not_above_zero_is_refused(max_norm):
     with pytest.raises(ValueError, match=f"clip_grad_norm_: max_norm must be above 0, not {max_norm}"):
@@ -412,9 +465,19 @@ def test_a_foreign_state_is_refused_and_changes_nothing(arrays, message):
     train(optimizer, p, gradients((2,)))
     before = {slot: array.copy() for slot, array in optimizer.state[0].items()}
     with pytest.raises(ValueError, match=f"^Adam: {message}"):
-        optimizer.load_state_dict({"steps": 99, "lr": 9.0, "arrays": arrays})
+        optimizer.load_state_dict({"steps": 99, "lr": 9.0, "updates": [99, 99], "arrays": arrays})
     assert (optimizer.steps, optimizer.lr) == (STEPS, 0.1)
     np.testing.assert_equal(optimizer.state, [before, {}])
+
+
+@each_optimizer
+def test_a_state_that_is_not_whole_is_refused(make):
+    optimizer = make([parameter(2)])
+    with pytest.raises(ValueError, match=r"the state has no steps, lr, updates, arrays$"):
+        optimizer.load_state_dict({})
+    state = make([parameter(2), parameter(2)]).state_dict()
+    with pytest.raises(ValueError, match=r"the state is of 2 parameters, not 1$"):
+        optimizer.load_state_dict(state)
 
 
 def test_the_state_of_another_rule_is_refused():

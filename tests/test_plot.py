@@ -61,6 +61,16 @@ def test_learning_curve_smooths_a_dense_series_only():
     assert np.array_equal(line.get_xydata(), [(1, 0.5), (2, 0.9)])
 
 
+def test_learning_curve_counts_whole_epochs_from_0_and_accuracy_up_to_1():
+    figure = plot.learning_curve({"accuracy": [(1, 0.5), (2, 0.9), (3, 1.0)]})
+    (axes,) = figure.axes
+    assert axes.get_xlim()[0] == 0
+    assert all(tick == int(tick) for tick in axes.get_xticks())
+    assert axes.get_ylim()[1] == 1
+    percent = plot.learning_curve({"accuracy": [(1, 50), (2, 90)]})
+    assert percent.axes[0].get_ylim()[1] > 90
+
+
 def test_learning_curve_groups_by_quantity():
     history = {"train_loss": [(0, 2)], "valid/loss": [(0, 3)], "perplexity": [(0, 20)], "unused loss": []}
     figure = plot.learning_curve(history, x_label="step")
@@ -100,6 +110,15 @@ def test_attention_labels_are_not_formulas(tmp_path):
     plot.save(figure, tmp_path / "map.png")
     figure.draw_without_rendering()
     assert _texts(figure.axes[0].get_xticklabels()) == [r"\$x", r"y\$"]
+
+
+def test_labels_of_attention_maps_lie_within_the_picture():
+    questions = ["8/14/80", "February 23, 2001"]
+    figure = plot.attention_maps([np.ones((10, len(q))) for q in questions], questions, [ANSWER] * 2)
+    figure.draw_without_rendering()
+    maps = figure.axes[:2]
+    assert min(label.get_window_extent().x0 for axes in maps for label in axes.get_yticklabels()) >= 0
+    assert maps[0].get_window_extent().x0 == pytest.approx(maps[1].get_window_extent().x0)
 
 
 def test_attention_maps_fit_a_page():

@@ -671,6 +671,13 @@ def test_on_a_full_disk_the_checkpoint_before_survives_and_no_rest_is_left(tmp_p
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
 
 
+def test_a_folder_that_does_not_exist_is_named_as_the_user_did(tmp_path):
+    path = tmp_path / "nowhere" / "weights"
+    with pytest.raises(FileNotFoundError, match="nowhere") as caught:
+        save_weights(nn.Linear(2, 2), path)
+    assert caught.value.filename == str(path)
+
+
 SAVER = """
 import os, signal, sys
 import numpy as np

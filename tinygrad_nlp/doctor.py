@@ -20,6 +20,7 @@ import numpy as np
 import threadpoolctl
 
 from tinygrad_nlp import backend, tuning
+from tinygrad_nlp.data import find
 
 # OpenBLAS's names for its kernels that use AVX-512, and what these ask of the CPU, in Linux's words.
 _AVX512_KERNELS = {"SkylakeX", "Cooperlake", "SapphireRapids"}
@@ -170,12 +171,14 @@ def check_optional_parts() -> list[Finding]:
 
 
 def check_data() -> Finding:
-    """The folder of real data that the examples use instead of made data."""
+    """The real data that the examples use instead of made data: in the user's own folder, or downloaded before."""
     folder = os.environ.get("TINYGRAD_NLP_DATA", "")
     if not folder:
+        if cached := find("dlfs2/date.txt"):
+            return Finding(True, f"Data: {cached}")
         mend = "set TINYGRAD_NLP_DATA to a folder of real data; without it the examples make their own"
         return Finding(False, "Data: TINYGRAD_NLP_DATA is not set", mend)
-    if not Path(folder).is_dir():
+    if not Path(folder).expanduser().is_dir():
         mend = "make the folder, or correct the variable"
         return Finding(False, f"Data: TINYGRAD_NLP_DATA is {folder}, which is no folder", mend)
     return Finding(True, f"Data: {folder}")

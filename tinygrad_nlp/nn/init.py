@@ -12,12 +12,22 @@ from ..backend import generator, get_array_module
 
 
 def normal_(parameter: Variable, std: float = 1.0) -> None:
-    """Gaussian with mean 0."""
+    """Gaussian with mean 0.
+
+    Args:
+        parameter: of any shape; keeps its dtype.
+        std: standard deviation.
+    """
     _fill(parameter, generator().standard_normal(parameter.shape, dtype=np.float32) * np.float32(std))
 
 
 def uniform_(parameter: Variable, bound: float) -> None:
-    """Uniform in [-bound, bound)."""
+    """Uniform in [-bound, bound).
+
+    Args:
+        parameter: of any shape; keeps its dtype.
+        bound: above 0.
+    """
     _fill(parameter, generator().random(parameter.shape, dtype=np.float32) * np.float32(2 * bound) - np.float32(bound))
 
 

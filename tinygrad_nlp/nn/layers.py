@@ -31,7 +31,15 @@ class Linear(Module):
             init.uniform_(parameter, 1 / math.sqrt(in_features))
 
     def forward(self, x: Any) -> Any:
-        """(…, in) → (…, out)."""
+        """(…, in) → (…, out).
+
+        Args:
+            x: (…, in), of the dtype of the weight.
+
+        Raises:
+            ValueError: it has another number of features.
+            TypeError: it is neither an array nor a Variable.
+        """
         return F.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
@@ -55,7 +63,15 @@ class Embedding(Module):
         init.normal_(self.weight)
 
     def forward(self, ids: Any) -> Any:
-        """Integers (…) → (…, D). An id outside [0, V) is an IndexError."""
+        """Integers (…) → (…, D).
+
+        Args:
+            ids: each in [0, V).
+
+        Raises:
+            IndexError: an id outside the table.
+            TypeError: ids that are no integers.
+        """
         return F.embedding(ids, self.weight)
 
     def extra_repr(self) -> str:
@@ -96,6 +112,10 @@ class LSTM(Module):
 
         Returns:
             The outputs (N, T, H), and the state after the last step.
+
+        Raises:
+            ValueError: shapes that do not fit, or no steps.
+            TypeError: x is no array or Variable, dtypes differ from the weights', or the mask is not boolean.
         """
         if state is None:
             data = self.weight_hh_l0.data
@@ -111,7 +131,8 @@ class LSTM(Module):
 class DotAttention(Module):
     """Attention by plain dot products, unscaled, with the keys as values.
 
-    (Luong et al., 2015; document 000, figure 8-16.) It has no parameters. As a module it has a name in drawings.
+    (Luong et al., 2015; *Deep Learning from Scratch 2*, ch. 8, fig. 8-16.) It has no parameters. As a module it has a
+    name in drawings.
     """
 
     def forward(self, query: Any, keys: Any, mask: Array | None = None) -> tuple[Any, Any]:
@@ -124,6 +145,10 @@ class DotAttention(Module):
 
         Returns:
             The context (N, T, H), and the weights (N, T, S).
+
+        Raises:
+            ValueError: shapes that do not fit.
+            TypeError: no arrays or Variables, different dtypes, or a mask that is not boolean.
         """
         return F.attention(query, keys, keys, mask, scale=1.0)
 
@@ -133,6 +158,9 @@ class Dropout(Module):
 
     Args:
         p: in [0, 1).
+
+    Raises:
+        ValueError: p is outside.
     """
 
     def __init__(self, p: float = 0.5) -> None:

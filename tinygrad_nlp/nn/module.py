@@ -18,6 +18,9 @@ class Parameter(Variable):
 
     Args:
         data: as for Variable, of a floating dtype.
+
+    Raises:
+        TypeError: of another dtype.
     """
 
     __slots__ = ()
@@ -123,7 +126,12 @@ class Module:
     cleargrads = zero_grad  # its name in Chainer and DeZero
 
     def to(self, device: str) -> Module:
-        """Move all parameters to "cpu" or "cuda", in place. Gradients are forgotten."""
+        """Move all parameters to "cpu" or "cuda", in place. Gradients are forgotten.
+
+        Raises:
+            ValueError: no device has this name.
+            RuntimeError: there is no such device, or no CuPy.
+        """
         for parameter in self.parameters():
             parameter.data = to_device(parameter.data, device)
             parameter.grad = None
@@ -140,6 +148,9 @@ class Module:
 
         Values take the dtype of the parameter. A tied parameter may be given under any of its names, or under several
         if the values are the same.
+
+        Args:
+            state: arrays by name, as `state_dict` gives them.
 
         Raises:
             ValueError: lists missing, unexpected, mis-shaped and contradictory names; nothing was changed.

@@ -8,13 +8,15 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..autograd import RowSparse, Variable
+from ..backend import Array
 
 
 def clip_grad_norm_(parameters: Iterable[Variable], max_norm: float) -> float:
     """Scale the gradients of all parameters together so that their norm is at most `max_norm`.
 
     If ‖g‖ > θ then g ← g θ / ‖g‖, where g is the gradients of all distinct parameters end to end (Pascanu et al., 2013;
-    document 000, chapter 6). A parameter that is listed twice counts once.
+    *Deep Learning from Scratch 2*, ch. 6). A parameter that is listed twice counts once. Where ‖g‖ is infinite or NaN
+    the gradients are left as they are, not turned into zeros and NaNs: the caller sees it in what is returned.
 
     Args:
         parameters: with or without gradients, which are changed in place; one that came from
@@ -23,6 +25,9 @@ def clip_grad_norm_(parameters: Iterable[Variable], max_norm: float) -> float:
 
     Returns:
         ‖g‖ before clipping.
+
+    Raises:
+        ValueError: max_norm is not above 0.
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm must be above 0, not {max_norm}")
@@ -36,9 +41,17 @@ def clip_grad_norm_(parameters: Iterable[Variable], max_norm: float) -> float:
             if isinstance(parameter.grad, Variable):  # its memory may be that of others, and saved in its graph
                 parameter.grad = parameter.grad.data.copy()
             gradients.append(parameter.grad)
-    flat = [g.reshape(-1) for g in gradients]
-    norm = math.sqrt(math.fsum(float(np.einsum("i,i", g, g)) for g in flat))  # squares and sums in one pass
-    if norm > max_norm:
+    norm = math.sqrt(sum(_sum_of_squares(g.reshape(-1)) for g in gradients))
+    if max_norm < norm < math.inf:
         for g in gradients:
             g *= max_norm / norm
     return norm
+
+
+def _sum_of_squares(g: Array) -> float:
+    """Of a vector, in its own dtype, or in float64 where it overflows: squares of float32 do above 1.8e19."""
+    total = float(np.einsum("i,i", g, g))  # squares and sums in one pass
+    if not math.isfinite(total):
+        g = g.astype(np.float64)
+        total = float(np.einsum("i,i", g, g))
+    return total

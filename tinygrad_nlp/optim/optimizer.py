@@ -24,6 +24,10 @@ class Optimizer:
     Args:
         parameters: leaves; one that is listed twice is one. Those without a gradient are left alone by `step`.
         lr: learning rate; can be changed between steps.
+
+    Raises:
+        TypeError: the parameters are one Variable, or hold something else than Variables.
+        ValueError: there are none, one is no leaf, or lr is negative or NaN.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()  # the arrays that a rule keeps for each parameter
@@ -31,11 +35,20 @@ class Optimizer:
     def __init__(self, parameters: Iterable[Variable], lr: float) -> None:
         if not lr >= 0:
             raise ValueError(f"{type(self).__name__}: lr must not be negative, but is {lr}")
+        if isinstance(parameters, Variable):
+            raise TypeError(f"{type(self).__name__}: one Variable was given; give a list of them, as in [w]")
         self.parameters = list({id(p): p for p in parameters}.values())
         if not self.parameters:
             raise ValueError(f"{type(self).__name__}: no parameters")
+        for i, p in enumerate(self.parameters):
+            if not isinstance(p, Variable):
+                raise TypeError(f"{type(self).__name__}: parameter {i} is no Variable, but of type {type(p).__name__}")
+            if not p.is_leaf:
+                raise ValueError(f"{type(self).__name__}: parameter {i} is no leaf, but the result of {p.creator.name}")
         self.lr = lr
         self.steps = 0
+        self.updates = [0] * len(self.parameters)  # how often each was updated, by a rule that keeps state
+        self.t = 0  # the one of `updates` that belongs to the parameter in `update`
         self.state: list[dict[str, Array]] = [{} for _ in self.parameters]
 
     def zero_grad(self) -> None:
@@ -46,16 +59,18 @@ class Optimizer:
     def step(self) -> None:
         """Update all parameters that have a gradient."""
         self.steps += 1
-        for parameter, state in zip(self.parameters, self.state, strict=True):
+        for i, parameter in enumerate(self.parameters):
             gradient = parameter.grad
             if gradient is None:
                 continue
             if isinstance(gradient, Variable):
                 gradient = gradient.data
-            data = parameter.data
-            if not state and self.slots:
-                zeros_like = get_array_module(data).zeros_like
-                state.update({slot: zeros_like(data) for slot in self.slots})
+            data, state = parameter.data, self.state[i]
+            if self.slots:
+                self.t = self.updates[i] = self.updates[i] + 1
+                if not state:
+                    zeros_like = get_array_module(data).zeros_like
+                    state.update({slot: zeros_like(data) for slot in self.slots})
             if isinstance(gradient, RowSparse) and not self.update_rows(data, gradient):
                 gradient = gradient.to_dense()
             if not isinstance(gradient, RowSparse):
@@ -64,29 +79,48 @@ class Optimizer:
             parameter.data = data  # tells graphs that saved it
 
     def update(self, data: Array, gradient: Array, *state: Array) -> None:
-        """The rule, for one block: change `data` and `state` in place. `gradient` is not to be changed."""
+        """The rule, for one block: change `data` and `state` in place; `self.t` counts the parameter's updates, from 1.
+
+        Args:
+            data: of the parameter.
+            gradient: of the same shape; not to be changed.
+            state: the arrays of the slots.
+        """
         raise NotImplementedError
 
     def update_rows(self, data: Array, gradient: RowSparse) -> bool:
         """The rule for a row-sparse gradient, if it leaves rows of zero gradient as they are; says whether it did it.
 
         A rule with moments changes all rows at every step: it takes the dense gradient.
+
+        Args:
+            data: of the parameter (V, D).
+            gradient: of some of its rows; not to be changed.
         """
         return False
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Steps, learning rate and arrays, by name: `0.m` is the slot m of the first parameter. Not copies."""
+        """Steps, learning rate, updates of each parameter, and arrays. Not copies.
+
+        The arrays have names: `0.m` is the slot m of the first parameter.
+        """
         arrays = {f"{i}.{slot}": a for i, state in enumerate(self.state) for slot, a in state.items()}
-        return {"steps": self.steps, "lr": self.lr, "arrays": arrays}
+        return {"steps": self.steps, "lr": self.lr, "updates": list(self.updates), "arrays": arrays}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` gave.
 
+        Args:
+            state: its arrays are copied, and take the dtype of the parameters.
+
         Raises:
-            ValueError: it belongs to other parameters or to another rule; nothing was changed.
+            ValueError: it is not whole, or belongs to other parameters or to another rule; nothing was changed.
         """
+        missing = [name for name in ("steps", "lr", "updates", "arrays") if name not in state]
+        if missing:
+            raise ValueError(f"{type(self).__name__}: the state has no {', '.join(missing)}")
         fresh: list[dict[str, Array]] = [{} for _ in self.parameters]
         for name, array in state["arrays"].items():
             index, _, slot = name.partition(".")
@@ -98,8 +132,13 @@ class Optimizer:
         for slots in fresh:
             if slots and set(slots) != set(self.slots):
                 raise ValueError(f"{type(self).__name__}: the state of a parameter is not whole: {sorted(slots)}")
-        self.steps, self.lr = int(state["steps"]), float(state["lr"])
-        self.state = [{slot: slots[slot] for slot in self.slots if slots} for slots in fresh]
+        if len(state["updates"]) != len(fresh):
+            raise ValueError(
+                f"{type(self).__name__}: the state is of {len(state['updates'])} parameters, not {len(fresh)}"
+            )
+        self.steps, self.lr, self.updates = int(state["steps"]), float(state["lr"]), [int(t) for t in state["updates"]]
+        # In the order of `slots`, in which `update` takes them; a parameter that had no gradient yet has no state.
+        self.state = [{slot: slots[slot] for slot in self.slots} if slots else {} for slots in fresh]
 
 
 class SGD(Optimizer):
@@ -108,6 +147,9 @@ class SGD(Optimizer):
     Args:
         parameters: see Optimizer.
         lr: learning rate.
+
+    Raises:
+        TypeError, ValueError: see Optimizer.
     """
 
     def update(self, data: Array, gradient: Array, *state: Array) -> None:
@@ -127,13 +169,18 @@ class Momentum(Optimizer):
     Args:
         parameters: see Optimizer.
         lr: learning rate.
-        momentum: μ.
+        momentum: μ, not negative.
+
+    Raises:
+        TypeError, ValueError: see Optimizer; a negative momentum.
     """
 
     slots = ("v",)
 
     def __init__(self, parameters: Iterable[Variable], lr: float, momentum: float = 0.9) -> None:
         super().__init__(parameters, lr)
+        if not momentum >= 0:
+            raise ValueError(f"{type(self).__name__}: momentum must not be negative, but is {momentum}")
         self.momentum = momentum
 
     def update(self, data: Array, gradient: Array, *state: Array) -> None:
@@ -147,13 +194,17 @@ class Momentum(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015): m and v are running means of g and g², corrected for their start at zero.
 
-    p ← p - lr · m̂ / (√v̂ + ε), with m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ).
+    p ← p - lr · m̂ / (√v̂ + ε), with m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ); t counts the
+    updates of p, so that a parameter that gets its first gradient late is corrected as from its own start.
 
     Args:
         parameters: see Optimizer.
         lr: learning rate.
-        betas: β₁ and β₂.
-        eps: ε.
+        betas: β₁ and β₂, in [0, 1).
+        eps: ε, not negative.
+
+    Raises:
+        TypeError, ValueError: see Optimizer; betas or eps out of range.
     """
 
     slots = ("m", "v")
@@ -166,13 +217,18 @@ class Adam(Optimizer):
         eps: float = 1e-8,
     ) -> None:
         super().__init__(parameters, lr)
+        beta1, beta2 = betas
+        if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
+            raise ValueError(f"{type(self).__name__}: betas must lie in [0, 1), but are {betas}")
+        if not eps >= 0:
+            raise ValueError(f"{type(self).__name__}: eps must not be negative, but is {eps}")
         self.betas, self.eps = betas, eps
 
     def update(self, data: Array, gradient: Array, *state: Array) -> None:
         """As above, with the corrections drawn out of the fraction."""
         m, v = state
         beta1, beta2 = self.betas
-        correction1, correction2 = 1 - beta1**self.steps, math.sqrt(1 - beta2**self.steps)
+        correction1, correction2 = 1 - beta1**self.t, math.sqrt(1 - beta2**self.t)
         # m += (1 - β₁)(g - m);  v += (1 - β₂)(g² - v)
         s = np.subtract(gradient, m, out=np.empty_like(m))  # an array also where m has no axes
         s *= 1 - beta1
@@ -195,9 +251,12 @@ class AdamW(Adam):
     Args:
         parameters: see Optimizer.
         lr: learning rate.
-        betas: β₁ and β₂.
-        eps: ε.
-        weight_decay: λ.
+        betas: β₁ and β₂, in [0, 1).
+        eps: ε, not negative.
+        weight_decay: λ, not negative.
+
+    Raises:
+        TypeError, ValueError: see Adam; a negative weight_decay.
     """
 
     def __init__(
@@ -209,6 +268,8 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
     ) -> None:
         super().__init__(parameters, lr, betas, eps)
+        if not weight_decay >= 0:
+            raise ValueError(f"{type(self).__name__}: weight_decay must not be negative, but is {weight_decay}")
         self.weight_decay = weight_decay
 
     def update(self, data: Array, gradient: Array, *state: Array) -> None:

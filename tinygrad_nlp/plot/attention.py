@@ -105,6 +105,8 @@ def attention_maps(
         for i, axes in enumerate(used):
             _draw(axes, weights[i], inputs[i], outputs[i], titles[i])
         bar = figure.colorbar(used[0].images[0], ax=used, shrink=0.8 / rows, aspect=12, ticks=[0, 0.5, 1])
+        for axes in used:  # to the left, where their labels have room; the colour bar pulls them to the right
+            axes.set_anchor("W")
         bar.outline.set_visible(False)
         bar.set_label("attention weight")
     return figure

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tinygrad_nlp.plot.style import PALETTE, style
 
@@ -61,8 +62,15 @@ def learning_curve(
                 else:
                     axes.plot(x, y, color=color, marker="o", markersize=3, label=label)
             axes.set_ylabel(quantity)
+            if quantity == "accuracy" and all(np.nanmax(y) <= 1 for _, y in series.values()):  # no percentages
+                bottom, top = axes.get_ylim()
+                axes.set_ylim(max(bottom, 0), min(top, 1))
+                for line in axes.lines:
+                    line.set_clip_on(False)  # a point at 1 is drawn whole
             if len(series) > 1:
                 axes.legend()
+        all_axes[-1].set_xlim(left=0)
+        all_axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         all_axes[-1].set_xlabel(x_label)
         if title is not None:
             figure.suptitle(title)

@@ -29,6 +29,9 @@ def save_weights(model: Module, path: str | os.PathLike[str], dtype: Any = None)
         model: any.
         path: of the file; an old one is replaced when the new one is whole.
         dtype: to store as, np.float16 for a file of half the size; by default as they are.
+
+    Raises:
+        OSError: the file cannot be written, for example into a folder that does not exist; the message names it.
     """
     state = model.state_dict()
     _write(path, state if dtype is None else {name: array.astype(dtype) for name, array in state.items()}, {})
@@ -37,7 +40,12 @@ def save_weights(model: Module, path: str | os.PathLike[str], dtype: Any = None)
 def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
     """Read weights into a model: strict, see `Module.load_state_dict`. A PyTorch state dict as safetensors will do.
 
+    Args:
+        model: whose parameters are changed; they keep their dtypes.
+        path: of the file.
+
     Raises:
+        FileNotFoundError: there is none.
         ValueError: the file is cut short, or is not of this model.
     """
     model.load_state_dict(_read(path)[0])
@@ -72,7 +80,15 @@ class Checkpoint:
         history: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Checkpoint:
-        """The state at this moment; the arrays are not copied."""
+        """The state at this moment; the arrays are not copied.
+
+        Args:
+            model: any.
+            optimizer: of its parameters.
+            loader: of the batches.
+            history: see `Trainer`.
+            extra: anything that JSON can hold.
+        """
         random = generator().bit_generator.state
         return cls(
             weights=model.state_dict(),
@@ -85,6 +101,11 @@ class Checkpoint:
 
     def restore(self, model: Module, optimizer: Optimizer, loader: DataLoader) -> None:
         """Put everything back.
+
+        Args:
+            model: of the same parameters.
+            optimizer: of the same rule.
+            loader: of the same data set.
 
         Raises:
             ValueError: this is the state of another model, rule or data set; nothing was changed.
@@ -105,7 +126,15 @@ class Checkpoint:
         generator().bit_generator.state = self.random
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file; an old one is replaced when the new one is whole and on the disk."""
+        """Write the file; an old one is replaced when the new one is whole and on the disk.
+
+        Args:
+            path: of the file.
+
+        Raises:
+            OSError: it cannot be written; the message names it.
+            TypeError: `extra` holds something that JSON cannot.
+        """
         arrays = {f"model.{name}": array for name, array in self.weights.items()}
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer["arrays"].items()}
         rest = {
@@ -120,6 +149,9 @@ class Checkpoint:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Checkpoint:
         """Read a file that `save` wrote.
+
+        Args:
+            path: of the file.
 
         Raises:
             FileNotFoundError: there is none.
@@ -139,6 +171,9 @@ class Checkpoint:
 
 def output_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder for what a run leaves, and see that one can write to it, before hours of work depend on it.
+
+    Args:
+        path: of the folder; those above it are made, too.
 
     Raises:
         OSError: it cannot be made, or not be written to; the message names it.
@@ -167,8 +202,10 @@ def _write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: 
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None  # the user knows nothing of the temporary file
         raise
 
 

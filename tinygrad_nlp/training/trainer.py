@@ -73,6 +73,7 @@ class Trainer:
 
         Raises:
             KeyboardInterrupt: it was interrupted; model, optimizer and loader are as after a whole step.
+            ValueError: `resume` is of another model, rule or data set.
             FloatingPointError: the loss was NaN or infinite; the parameters are those before the step.
         """
         self.loader, self.epochs, self.total_steps = loader, epochs, epochs * len(loader)
@@ -110,15 +111,29 @@ class Trainer:
         self.record("loss", self.loss)
 
     def record(self, name: str, value: float) -> None:
-        """Add a figure to the history, at the present step."""
+        """Add a figure to the history, at the present step.
+
+        Args:
+            name: of the series.
+            value: a number.
+        """
         self.history.setdefault(name, []).append([self.steps / len(self.loader), value])
 
     def checkpoint(self, extra: Mapping[str, Any] | None = None) -> Checkpoint:
-        """The state of the run, between two steps."""
+        """The state of the run, between two steps.
+
+        Args:
+            extra: anything that JSON can hold.
+        """
         return Checkpoint.of(self.model, self.optimizer, self.loader, self.history, extra)
 
     def plot(self) -> Any:
-        """The learning curve, a matplotlib Figure: the loss, and what was measured after each epoch."""
+        """The learning curve, a matplotlib Figure: the loss, and what was measured after each epoch.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+            ValueError: no step was made yet.
+        """
         from ..plot import learning_curve  # loads matplotlib
 
         return learning_curve(self.history)
