@@ -41,7 +41,7 @@ class Settings:
     lr: float = 1e-3
     """learning rate of Adam"""
     eps: float = 1e-5
-    """ε of Adam; at its usual 1e-8 the tiny gradients of a model that is nearly right make it jump away again"""
+    """ε of Adam; at its usual 1e-8 the tiny gradients of a model that is nearly right make it jump away more often"""
     batch_size: int = 128
     """dates in a mini-batch"""
     epochs: int = 4
@@ -171,8 +171,11 @@ def draw(model: AttentionSeq2seq, dates: DateData, trainer: Trainer, out: Path) 
     ids, weights = model.translate(x[:5], int(t[0, 0]), ANSWER_LENGTH)
     questions = [vocab.decode(question).rstrip() for question in x[:5]]
     maps = plot.attention_maps(
-        [w[:, : len(question)] for w, question in zip(weights, questions, strict=True)],
-        questions,
+        [
+            np.concatenate((w[:, : len(q)], w[:, len(q) :].sum(axis=1, keepdims=True)), axis=1)
+            for w, q in zip(weights, questions, strict=True)
+        ],
+        [[*question, "…"] for question in questions],  # the spaces behind a question in one column
         [vocab.decode(answer) for answer in ids],
     )
     print(plot.save(trainer.plot(), out / "learning_curve.png"))
