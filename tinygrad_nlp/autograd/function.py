@@ -14,7 +14,7 @@ import numpy as np
 from ..backend import Array, device_of, get_array_module, is_array
 from . import anomaly, changes
 from .engine import Gradient, Hooks, Leaf, Node, Output, backpropagate
-from .modes import BACKWARD, Scope, modes
+from .modes import BACKWARD, Scope, in_layer, modes
 from .variable import Variable
 
 _LIBRARY = __file__.rpartition("autograd")[0]
@@ -231,10 +231,7 @@ class Function:
 
     def describe(self) -> str:
         """Name, layers, time step and the user's line: `tanh in encoder.lstm (train.py:12)`."""
-        text = self.name
-        scope = getattr(self, "scope", None)
-        if scope is not None:
-            text += " in " + ".".join(f"t={name}" if isinstance(name, int) else name for name in scope.path())
+        text = self.name + in_layer(getattr(self, "scope", None))
         line = self.line()
         return f"{text} ({line})" if line else text
 

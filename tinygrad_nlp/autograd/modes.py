@@ -33,6 +33,13 @@ class Scope(NamedTuple):
         return tuple(reversed(names))
 
 
+def in_layer(scope: Scope | None) -> str:
+    """For messages, behind the name of what failed: " in encoder.lstm.t=3", or "" outside all layers."""
+    if scope is None:
+        return ""
+    return " in " + ".".join(f"t={name}" if isinstance(name, int) else name for name in scope.path())
+
+
 class _Modes(threading.local):
     recording: bool = True
     anomaly: bool = False

@@ -8,24 +8,20 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Variable
-from ..autograd.modes import modes
-from ..autograd.ops import log_softmax, logsumexp, mul, relu, sigmoid, softmax, tanh
-from ..autograd.ops.indexing import Embedding
+from ..autograd.modes import in_layer, modes
+from ..autograd.ops import embedding, log_softmax, logsumexp, mul, relu, sigmoid, softmax, tanh
 from ..autograd.ops.products import Linear
-from ..backend import Array, asnumpy, generator, get_array_module
+from ..backend import Array, generator, get_array_module
 from . import fused
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
-    """x Wᵀ + b, the affine map of a layer, as one operation.
+    """x Wᵀ + b as `tinygrad_nlp.linear` computes it, with the argument named where shapes do not fit.
 
     Args:
-        x: (…, in).
-        weight: (out, in), as in PyTorch.
-        bias: (out,) or None.
-
-    Returns:
-        (…, out).
+        x: (…, in), giving (…, out).
+        weight: (out, in).
+        bias: (out,), or None.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -42,30 +38,6 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         if bias is not None:
             _check_shape("linear", "bias", bias, weight.shape[:1])
         raise
-
-
-def embedding(ids: Any, weight: Any) -> Any:
-    """The rows of a table that `ids` name; the gradient of a leaf is row-sparse.
-
-    Args:
-        ids: integers (…), each in [0, V).
-        weight: the table (V, D).
-
-    Returns:
-        (…, D), of the dtype of `weight`.
-
-    Raises:
-        IndexError: an id outside the table.
-        TypeError: ids that are no integers.
-    """
-    ids = _integers("embedding", "ids must be integers", ids)
-    if ids.size and (ids.min() < 0 or ids.max() >= len(weight)):
-        wrong = asnumpy(ids[(ids < 0) | (ids >= len(weight))])
-        raise IndexError(
-            f"embedding{_in_layer()}: id {wrong[0]} is outside the vocabulary of {len(weight)} "
-            f"(ids go from 0 to {len(weight) - 1})"
-        )
-    return Embedding(ids)(weight)
 
 
 def lstm(
@@ -118,7 +90,7 @@ def lstm(
     if mask is not None:
         mask = _check_mask("lstm", mask, (batch, steps))
     if not steps:
-        raise ValueError(f"lstm{_in_layer()}: x has no steps (T = 0)")
+        raise ValueError(f"lstm{in_layer(modes.scope)}: x has no steps (T = 0)")
     hs, h, c = fused.LSTM(mask)(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh)
     return hs, (h, c)
 
@@ -147,13 +119,13 @@ def attention(
     _check_arrays("attention", query=query, key=key, value=value)
     if query.ndim < 2 or key.ndim != query.ndim or value.ndim != query.ndim:
         raise ValueError(
-            f"attention{_in_layer()}: query {query.shape}, key {key.shape} and value {value.shape} must have the same "
-            "number of axes, two or more"
+            f"attention{in_layer(modes.scope)}: query {query.shape}, key {key.shape} and value {value.shape} must have "
+            "the same number of axes, two or more"
         )
     if key.shape[-1] != query.shape[-1] or key.shape[:-2] != query.shape[:-2]:
-        raise ValueError(f"attention{_in_layer()}: key {key.shape} does not fit query {query.shape}")
+        raise ValueError(f"attention{in_layer(modes.scope)}: key {key.shape} does not fit query {query.shape}")
     if value.shape[:-1] != key.shape[:-1]:
-        raise ValueError(f"attention{_in_layer()}: value {value.shape} does not fit key {key.shape}")
+        raise ValueError(f"attention{in_layer(modes.scope)}: value {value.shape} does not fit key {key.shape}")
     _check_dtypes("attention", query=query, key=key, value=value)
     if mask is not None:
         mask = _check_mask("attention", mask, (*query.shape[:-1], key.shape[-2]))
@@ -179,17 +151,17 @@ def cross_entropy(logits: Any, targets: Any, ignore_index: int = -100) -> Any:
     targets = _integers("cross_entropy", "targets must be integer ids", targets)
     if not hasattr(logits, "dtype") or logits.dtype.kind != "f":
         _check_arrays("cross_entropy", logits=logits)
-        raise TypeError(f"cross_entropy{_in_layer()}: logits must be of a floating dtype, not {logits.dtype}")
+        raise TypeError(f"cross_entropy{in_layer(modes.scope)}: logits must be of a floating dtype, not {logits.dtype}")
     if targets.shape != logits.shape[:-1]:
         raise ValueError(
-            f"cross_entropy{_in_layer()}: targets have the shape {targets.shape}; "
+            f"cross_entropy{in_layer(modes.scope)}: targets have the shape {targets.shape}; "
             f"logits of {logits.shape} need {logits.shape[:-1]}"
         )
     wrong = targets[((targets < 0) | (targets >= logits.shape[-1])) & (targets != ignore_index)]
     if wrong.size:
         raise IndexError(
-            f"cross_entropy{_in_layer()}: target {wrong.ravel()[0]} is outside the {logits.shape[-1]} classes of the "
-            f"logits (and is not ignore_index={ignore_index})"
+            f"cross_entropy{in_layer(modes.scope)}: target {wrong.ravel()[0]} is outside the {logits.shape[-1]} "
+            f"classes of the logits (and is not ignore_index={ignore_index})"
         )
     return fused.CrossEntropy(targets.reshape(-1), ignore_index)(logits)
 
@@ -213,7 +185,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
     """
     _check_arrays("dropout", x=x)
     if not 0 <= p < 1:
-        raise ValueError(f"dropout{_in_layer()}: p must lie in [0, 1), not {p}")
+        raise ValueError(f"dropout{in_layer(modes.scope)}: p must lie in [0, 1), not {p}")
     if not training or p == 0:
         return x
     keep = generator().random(x.shape, dtype=np.float32) >= p
@@ -224,27 +196,22 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
 # --- checks, and the messages where they fail -------------------------------------------------------------------------
 
 
-def _in_layer() -> str:
-    """Behind the name of a function, where its layer stands in the model: " in encoder.lstm", or ""."""
-    if modes.scope is None:
-        return ""
-    return " in " + ".".join(f"t={name}" if isinstance(name, int) else name for name in modes.scope.path())
-
-
 def _integers(function: str, claim: str, ids: Any) -> Array:
     """`ids` as an array; an array of numbers that are no integers is refused with `claim`."""
     ids = ids.data if isinstance(ids, Variable) else ids
     if not hasattr(ids, "dtype"):
         ids = np.asarray(ids)
     if ids.dtype.kind not in "iu":
-        raise TypeError(f"{function}{_in_layer()}: {claim}, not {ids.dtype}")
+        raise TypeError(f"{function}{in_layer(modes.scope)}: {claim}, not {ids.dtype}")
     return ids
 
 
 def _check_arrays(function: str, **arguments: Any) -> None:
     for name, x in arguments.items():
         if not hasattr(x, "dtype"):
-            raise TypeError(f"{function}{_in_layer()}: {name} must be an array or a Variable, not {type(x).__name__}")
+            raise TypeError(
+                f"{function}{in_layer(modes.scope)}: {name} must be an array or a Variable, not {type(x).__name__}"
+            )
 
 
 def _check_dtypes(function: str, **arguments: Any) -> None:
@@ -252,26 +219,28 @@ def _check_dtypes(function: str, **arguments: Any) -> None:
     dtypes = {x.dtype for x in arguments.values()}
     if len(dtypes) > 1 or dtypes.pop().kind != "f":
         given = ", ".join(f"{name} {x.dtype}" for name, x in arguments.items())
-        raise TypeError(f"{function}{_in_layer()}: the arguments must share one floating dtype, but are {given}")
+        raise TypeError(
+            f"{function}{in_layer(modes.scope)}: the arguments must share one floating dtype, but are {given}"
+        )
 
 
 def _check_features(function: str, x: Any, argument: str, weight: Any) -> None:
     if not x.shape or x.shape[-1] != weight.shape[1]:
         came = x.shape[-1] if x.shape else "no"
         raise ValueError(
-            f"{function}{_in_layer()}: x has {came} features {x.shape}, {argument} {weight.shape} needs "
+            f"{function}{in_layer(modes.scope)}: x has {came} features {x.shape}, {argument} {weight.shape} needs "
             f"{weight.shape[1]}"
         )
 
 
 def _check_ndim(function: str, argument: str, x: Any, form: str) -> None:
     if x.ndim != form.count(",") + 1:
-        raise ValueError(f"{function}{_in_layer()}: {argument} has the shape {x.shape}; {form} is needed")
+        raise ValueError(f"{function}{in_layer(modes.scope)}: {argument} has the shape {x.shape}; {form} is needed")
 
 
 def _check_shape(function: str, argument: str, x: Any, shape: tuple[int, ...]) -> None:
     if x.shape != shape:
-        raise ValueError(f"{function}{_in_layer()}: {argument} has the shape {x.shape}; {shape} is needed")
+        raise ValueError(f"{function}{in_layer(modes.scope)}: {argument} has the shape {x.shape}; {shape} is needed")
 
 
 def _check_mask(function: str, mask: Any, shape: tuple[int, ...]) -> Array:
@@ -279,11 +248,13 @@ def _check_mask(function: str, mask: Any, shape: tuple[int, ...]) -> Array:
     xp = get_array_module(mask)
     mask = xp.asarray(mask)
     if mask.dtype != bool:
-        raise TypeError(f"{function}{_in_layer()}: mask must be boolean, not {mask.dtype}")
+        raise TypeError(f"{function}{in_layer(modes.scope)}: mask must be boolean, not {mask.dtype}")
     try:
         return xp.broadcast_to(mask, shape)
     except ValueError:
-        raise ValueError(f"{function}{_in_layer()}: mask has the shape {mask.shape}; {shape} is needed") from None
+        raise ValueError(
+            f"{function}{in_layer(modes.scope)}: mask has the shape {mask.shape}; {shape} is needed"
+        ) from None
 
 
 __all__ = [

@@ -10,6 +10,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from ...backend import Array, add_rows, asnumpy, get_array_module
 from ..engine import Gradient, Leaf
 from ..function import Function
+from ..modes import in_layer, modes
 from ..sparse import RowSparse
 from ..variable import Variable
 from .shaping import Reshape
@@ -223,14 +224,17 @@ def _integers(name: str, ids: Any) -> Array:
     if not hasattr(ids, "dtype"):
         ids = np.asarray(ids)
     if ids.dtype.kind not in "iu":
-        raise TypeError(f"{name}: ids must be integers, not {ids.dtype}")
+        raise TypeError(f"{name}{in_layer(modes.scope)}: ids must be integers, not {ids.dtype}")
     return ids
 
 
 def _check_range(name: str, ids: Array, size: int) -> None:
     if ids.size and (ids.min() < 0 or ids.max() >= size):
         wrong = asnumpy(ids[(ids < 0) | (ids >= size)])
-        raise IndexError(f"{name}: id {wrong[0]} is outside the vocabulary of {size} (ids go from 0 to {size - 1})")
+        raise IndexError(
+            f"{name}{in_layer(modes.scope)}: id {wrong[0]} is outside the vocabulary of {size} "
+            f"(ids go from 0 to {size - 1})"
+        )
 
 
 def _rows(index: Any) -> Array | None:
