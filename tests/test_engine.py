@@ -1286,3 +1286,17 @@ def test_integers_have_no_graph():
 def test_moving_to_the_device_where_it_lies_is_nothing():
     x = leaf([1.0])
     assert x.to("cpu") is x
+
+
+@pytest.mark.parametrize("data", ["abc", [[1.0], [1.0, 2.0]], [None]])
+def test_what_makes_no_array_of_numbers_is_refused(data):
+    with pytest.raises(TypeError, match=r"^Variable: "):
+        Variable(data)
+
+
+@pytest.mark.parametrize(
+    "cut", [lambda x: tn.split(x, 2, axis=3), lambda x: tn.unstack(x, 3), lambda x: tn.squeeze(x, 3)]
+)
+def test_an_axis_that_is_not_there_is_named_with_the_operation(cut):
+    with pytest.raises(ValueError, match=r"^(split|unstack|squeeze): shape \(2, 3\) has no axis 3"):
+        cut(leaf(np.ones((2, 3))))

@@ -421,7 +421,7 @@ def test_axes_that_are_not_there_are_refused():
 
 
 def test_squeeze_refuses_an_axis_that_is_not_of_size_one():
-    with pytest.raises(ValueError, match=r"squeeze: axis 1 of shape \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"squeeze: shape \(2, 3\) has no axis 1 of size 1"):
         Variable(np.ones((2, 3))).squeeze(1)
 
 

@@ -328,8 +328,12 @@ def grad(
         beyond_inputs: count also what flows from one input to another; False holds each of them fixed for the others.
 
     Returns:
-        A tuple, one for each input: arrays (RowSparse for a table that was looked up), or under `create_graph`
-        Variables.
+        A tuple, one for each input: arrays of its shape and dtype (RowSparse for a table that was looked up), or
+        under `create_graph` Variables.
+
+    Raises:
+        ValueError: an input requires no gradient, or the outputs do not depend on it; or `grad_outputs` do not fit.
+        RuntimeError: the graph was freed, or an array that it saved was changed in place.
 
     Example:
         >>> import tinygrad_nlp as tn

@@ -32,6 +32,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
 
     Returns:
         A function of the arguments of `f`; it returns the value of f, and one gradient or (for a tuple) a tuple.
+        It raises a ValueError where f returns more than one element.
 
     Example:
         >>> import numpy as np, tinygrad_nlp as tn

@@ -28,10 +28,15 @@ class Variable:
         name: for drawings and messages.
 
     Attributes:
-        data: the array. Assigning to it, and `x.data -= ...`, is noticed by graphs that saved the array.
+        data: the array. `x.data -= ...` is noticed by graphs that saved it: their backward raises. After
+            `x.data = new` they keep the old one.
         grad: None, or what `backward` left: an array of the shape and dtype of `data` which is this Variable's own, a
             `RowSparse` for a table of which rows were looked up, a Variable after `backward(create_graph=True)`.
-        node: the graph behind: a Function, None for a constant.
+        node: the graph behind: a Function (or one of its Outputs) for a result, a Leaf where the user asked for a
+            gradient, None where none flows.
+
+    Raises:
+        TypeError: `data` is a Variable, or does not make a regular array of numbers; or an integer asks for a gradient.
 
     Example:
         >>> import numpy as np, tinygrad_nlp as tn
@@ -55,10 +60,13 @@ class Variable:
             raise TypeError("Variable: data is a Variable already; use x.detach() for one without its graph")
         if not is_array(data):
             typed = isinstance(data, np.generic)
-            data = np.asarray(data)
+            try:
+                data = np.asarray(data)
+            except ValueError as error:  # a ragged list
+                raise TypeError(f"Variable: {error}") from None
             if data.dtype == np.float64 and not typed:
                 data = data.astype(np.float32)
-            if data.dtype == object:
+            if data.dtype.kind not in "biufc":
                 raise TypeError("Variable: data must be an array, a number or a regular nested list of numbers")
         self._data = data
         self.grad = None
@@ -183,7 +191,11 @@ class Variable:
             self.node = None
 
     def retain_grad(self) -> None:
-        """Let `backward` leave the gradient of this Variable in `grad` although it is no leaf."""
+        """Let `backward` leave the gradient of this Variable in `grad` although it is no leaf.
+
+        Raises:
+            RuntimeError: no gradient flows to it.
+        """
         if self.node is None:
             raise RuntimeError("retain_grad: this Variable does not require a gradient")
         if not self.is_leaf:
@@ -199,6 +211,9 @@ class Variable:
 
         Returns:
             A handle: `handle.remove()` ends it.
+
+        Raises:
+            RuntimeError: no gradient flows to this Variable.
 
         Example:
             >>> import numpy as np, tinygrad_nlp as tn

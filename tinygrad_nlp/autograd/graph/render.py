@@ -63,6 +63,9 @@ class Drawing:
 
         Returns:
             The path of what was written.
+
+        Raises:
+            ValueError: another suffix.
         """
         path = Path(path)
         form = path.suffix.removeprefix(".")

@@ -149,6 +149,10 @@ def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
 
     Returns:
         (…, K, …).
+
+    Raises:
+        ValueError: indices with another number of axes.
+        TypeError: indices that are no integers.
     """
     indices = _integers("take_along_axis", indices)
     if indices.ndim != x.ndim:

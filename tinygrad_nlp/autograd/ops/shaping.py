@@ -83,11 +83,15 @@ def expand_dims(x: Any, axis: int) -> Any:
 
 
 def squeeze(x: Any, axis: int | None = None) -> Any:
-    """x without its axes of size 1, or without that one."""
+    """x without its axes of size 1, or without that one.
+
+    Raises:
+        ValueError: that axis is not there, or of another size.
+    """
     if axis is None:
         return Reshape(tuple(size for size in x.shape if size != 1))(x)
-    if x.shape[axis] != 1:
-        raise ValueError(f"squeeze: axis {axis} of shape {x.shape} has not the size 1")
+    if not -x.ndim <= axis < x.ndim or x.shape[axis] != 1:
+        raise ValueError(f"squeeze: shape {x.shape} has no axis {axis} of size 1")
     axis = axis % x.ndim
     return Reshape(x.shape[:axis] + x.shape[axis + 1 :])(x)
 
@@ -161,6 +165,10 @@ def pad(x: Any, widths: Any, value: float = 0.0) -> Any:
     Args:
         widths: how many elements to put (before, after) along each axis, as NumPy's `pad_width`: a pair for each axis,
             one pair for all, or one number.
+        value: of the border.
+
+    Raises:
+        ValueError: a width is negative.
     """
     pairs = np.broadcast_to(widths, (x.ndim, 2))
     if (pairs < 0).any():
@@ -221,10 +229,13 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ..
     """Cut along an axis into `sections` equal parts, or at the indices `sections`. Views.
 
     Better than slices one by one: its backward joins the gradients once, where each slice would fill a whole array.
+
+    Raises:
+        ValueError: there is no such axis, or it does not make that many equal parts.
     """
     if isinstance(sections, int):
-        size = x.shape[axis]
-        if size % sections:
+        size = _size(x, axis, "split")
+        if sections < 1 or size % sections:
             raise ValueError(f"split: {size} elements do not make {sections} equal parts")
         sections = [size // sections * i for i in range(1, sections)]
     return Split(sections, axis)(x)
@@ -262,7 +273,7 @@ def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
 
     `x[:, t]` for every t would make backward O(T²), as the gradient of each slice is a whole array of zeros.
     """
-    return Unstack(axis)(x) if x.shape[axis] else ()
+    return Unstack(axis)(x) if _size(x, axis, "unstack") else ()
 
 
 class ToDevice(Function):
@@ -281,3 +292,9 @@ def to(x: Any, device: str) -> Any:
     """x on another device, "cpu", "cuda" or "cuda:1"; the gradient comes back. x itself where it lies there already."""
     where = device_of(getattr(x, "_data", x))
     return x if where in (device, f"{device}:0") else ToDevice(device)(x)
+
+
+def _size(x: Any, axis: int, name: str) -> int:
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"{name}: shape {x.shape} has no axis {axis}")
+    return x.shape[axis]
