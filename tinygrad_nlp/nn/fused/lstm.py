@@ -126,7 +126,7 @@ class _Part:
         rows: which of the batch.
         mask: (n, T) or None.
         z: (H + D + 1, T, n): h of the step before, x, and 1 for the bias. As one matrix (H + D + 1, T n) it gives the
-            weight gradients; the matrix of a step has the row length T n.
+            weight gradients; z[:, t] is the matrix of a step, with rows T n apart, which BLAS takes without a copy.
         states: (T + 1, 5H, n): i, f, o, g of a step, and c before it.
         tanh_cells: (T, H, n), of c after the step.
     """
@@ -199,9 +199,11 @@ class _Part:
         size, steps, n = self.z.shape
         hidden = dh.shape[1]
         dgates = xp.empty((4, hidden, steps, n), weight_ih.dtype)
-        d = xp.empty((4, hidden, n), weight_ih.dtype)
-        slope = xp.empty((4, hidden, n), weight_ih.dtype)
-        s = xp.empty((hidden, n), weight_ih.dtype)
+        dvalues = xp.empty(
+            (4, hidden, n), weight_ih.dtype
+        )  # of i, f, o, g; times their slopes, of what is in σ and tanh
+        slopes = xp.empty((4, hidden, n), weight_ih.dtype)
+        through_tanh = xp.empty((hidden, n), weight_ih.dtype)
         dhs = xp.ascontiguousarray(dhs.transpose(1, 2, 0))
         dh, dc = xp.array(dh.T, order="C"), xp.array(dc.T, order="C")
         for t in reversed(range(steps)):
@@ -215,21 +217,22 @@ class _Part:
                 dh_past, dc_past = dh * ~valid, dc * ~valid
                 dh *= valid
                 dc *= valid
-            # do = dh tanh c;  dc += o (dh - do tanh c)
-            xp.multiply(dh, tanh_c, out=d[2])
-            xp.multiply(d[2], tanh_c, out=s)
-            xp.subtract(dh, s, out=s)
-            s *= o
-            dc += s
-            xp.multiply(dc, g_and_c, out=d[:2])
-            xp.multiply(dc, i, out=d[3])
+            # do = dh tanh c;  dc += o (dh - do tanh c), which is dh o (1 - tanh² c)
+            xp.multiply(dh, tanh_c, out=dvalues[2])
+            xp.multiply(dvalues[2], tanh_c, out=through_tanh)
+            xp.subtract(dh, through_tanh, out=through_tanh)
+            through_tanh *= o
+            dc += through_tanh
+            # [di, df] = dc [g, c before];  dg = dc i;  dc before = dc f
+            xp.multiply(dc, g_and_c, out=dvalues[:2])
+            xp.multiply(dc, i, out=dvalues[3])
             dc *= f
             # The slope of σ is σ - σ², that of tanh 1 - tanh².
-            xp.multiply(gates, gates, out=slope)
-            xp.subtract(gates[:3], slope[:3], out=slope[:3])
-            xp.subtract(1, slope[3], out=slope[3])
-            xp.multiply(d[:2], slope[:2], out=dgates[:2, :, t])
-            xp.multiply(d[2:], slope[2:], out=dgates[:1:-1, :, t])
+            xp.multiply(gates, gates, out=slopes)
+            xp.subtract(gates[:3], slopes[:3], out=slopes[:3])
+            xp.subtract(1, slopes[3], out=slopes[3])
+            xp.multiply(dvalues[:2], slopes[:2], out=dgates[:2, :, t])
+            xp.multiply(dvalues[2:], slopes[2:], out=dgates[:1:-1, :, t])  # o, g → g, o: PyTorch's order
             if t > 0 or dh_first is not None:
                 matmul(weight_hh_t, dgates[:, :, t].reshape(4 * hidden, n), out=dh)
             if self.mask is not None:
