@@ -23,17 +23,38 @@ _DLPACK_CPU = 1  # the number of the CPU in the DLPack protocol
 
 
 def is_array(x: object) -> bool:
-    """Whether `x` is an array of NumPy or of CuPy (and not a list, a number or a Variable)."""
+    """Whether something is an array of NumPy or of CuPy (and not a list, a number or a Variable).
+
+    Args:
+        x: anything.
+
+    Returns:
+        True or False.
+    """
     return isinstance(x, np.ndarray) or device_of(x) != "cpu"
 
 
 def get_array_module(x: object) -> ModuleType:
-    """The module that made `x`: cupy for a CuPy array, numpy for everything else."""
+    """The module that made an array, as `cupy.get_array_module`.
+
+    Args:
+        x: anything.
+
+    Returns:
+        `cupy` for a CuPy array, `numpy` for everything else.
+    """
     return np if device_of(x) == "cpu" else _cupy()
 
 
 def device_of(x: object) -> str:
-    """Where `x` lies: "cpu", or "cuda:0" and so on for a CuPy array."""
+    """Where something lies.
+
+    Args:
+        x: anything.
+
+    Returns:
+        "cuda:0" and so on for a CuPy array, "cpu" for everything else.
+    """
     cupy = sys.modules.get("cupy")  # an array of CuPy can only exist once CuPy is loaded
     if cupy is None or not isinstance(x, cupy.ndarray):
         return "cpu"
@@ -41,10 +62,18 @@ def device_of(x: object) -> str:
 
 
 def to_device(x: Array, device: str) -> Array:
-    """`x` on `device` ("cpu", "cuda" or "cuda:1"); the same array where it already lies there.
+    """An array on another device.
+
+    Args:
+        x: an array, of any shape and dtype.
+        device: "cpu", "cuda" (the first GPU) or "cuda:1".
+
+    Returns:
+        Of the shape and dtype of x; the same array where it already lies there.
 
     Raises:
-        RuntimeError: there is no such device, or no CuPy.
+        ValueError: `device` is none of these.
+        RuntimeError: there is no usable GPU, or no CuPy.
     """
     if device == "cpu":
         return asnumpy(x)
@@ -62,12 +91,31 @@ def to_device(x: Array, device: str) -> Array:
 
 
 def asnumpy(x: Array) -> np.ndarray:
-    """`x` as a NumPy array; without a copy where it is one."""
+    """An array as one of NumPy, on the CPU.
+
+    Args:
+        x: an array, of any shape and dtype.
+
+    Returns:
+        Of the shape and dtype of x; x itself, without a copy, where it is one.
+    """
     return x if isinstance(x, np.ndarray) or device_of(x) == "cpu" else _cupy().asnumpy(x)
 
 
 def from_dlpack(x: Any) -> Array:
-    """The array of another library as one of NumPy, or of CuPy where it lies on a GPU; shared, not copied."""
+    """The array of another library as one of NumPy, or of CuPy where it lies on a GPU; shared, not copied.
+
+    Args:
+        x: whatever follows the DLPack protocol (`numpy.from_dlpack`).
+
+    Returns:
+        Of the shape and dtype of x.
+
+    Raises:
+        AttributeError: x does not follow the protocol.
+        BufferError: x does not want to be shared, as a tensor that requires a gradient.
+        RuntimeError: x has a dtype that NumPy has not, as bfloat16.
+    """
     kind, _ = x.__dlpack_device__()
     return (np if kind == _DLPACK_CPU else _cupy()).from_dlpack(x)
 
@@ -84,7 +132,14 @@ def _cupy() -> ModuleType:
 
 
 def special_functions(x: object) -> ModuleType:
-    """SciPy's special functions, or CuPy's edition of them. Takes 0.1 s to import: not before it is needed."""
+    """SciPy's special functions, or CuPy's edition of them. Takes 0.1 s to import: not before it is needed.
+
+    Args:
+        x: what they shall be applied to.
+
+    Returns:
+        The module `scipy.special`, or for a CuPy array `cupyx.scipy.special`.
+    """
     return importlib.import_module("scipy.special" if device_of(x) == "cpu" else "cupyx.scipy.special")
 
 
@@ -94,12 +149,20 @@ _generator = np.random.default_rng()
 
 
 def manual_seed(seed: int) -> None:
-    """Restart the stream that initialisers and dropout draw from, so that a run can be repeated."""
+    """Restart the stream that initialisers and dropout draw from, to repeat a run. As `torch.manual_seed`.
+
+    Args:
+        seed: an integer from 0.
+
+    Raises:
+        ValueError: a negative seed.
+        TypeError: a seed that is no integer.
+    """
     _generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
 
 
 def generator() -> np.random.Generator:
-    """The stream that initialisers and dropout draw from. Its `bit_generator.state` goes into checkpoints.
+    """The stream that initialisers and dropout draw from, a PCG64. Its `bit_generator.state` goes into checkpoints.
 
     Draws are made on the CPU also for a model on a GPU, so that both see the same numbers.
     """
@@ -115,11 +178,11 @@ def sum_duplicates(rows: Array, values: Array) -> tuple[Array, Array]:
     Sorting and `np.add.reduceat` is 3 times faster than `np.add.at` at 700 × 100 float32, and needs no table of zeros.
 
     Args:
-        rows: ids (K,), in any order, with repeats.
-        values: (K, D), the value that belongs to each id.
+        rows: integers (K,), none negative, in any order, with repeats.
+        values: (K, …), of any dtype, what belongs to each id.
 
     Returns:
-        The distinct ids in increasing order (U,) and the sums (U, D), of the dtype of `values`.
+        The distinct ids in increasing order (U,) and the sums (U, …), of the dtype of `values`.
     """
     xp = get_array_module(values)
     if len(rows) == 0:
@@ -141,9 +204,13 @@ def add_rows(out: Array, rows: Array, values: Array) -> None:
     """Add to `out[rows[k]]` the k-th of `values`, in place; a row that is named twice gets both.
 
     Args:
-        out: (V, …).
-        rows: ids (K,), in any order, with repeats, in [-V, V).
-        values: (K, …).
+        out: (V, …), of any dtype.
+        rows: integers (K,), in any order, with repeats, in [-V, V).
+        values: (K, …), of a dtype that NumPy casts to that of `out`.
+
+    Raises:
+        IndexError: an id outside [-V, V).
+        ValueError: `values` of another shape.
     """
     xp = get_array_module(out)
     if values.size < 2000 or values.size < 8 * len(rows):  # sorting would cost more than it saves

@@ -38,7 +38,13 @@ _OPTIONAL_PARTS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: whether all is well, what was found, and what can be done about it."""
+    """One line of the report.
+
+    Attributes:
+        ok: whether all is well.
+        text: what was found.
+        mend: what can be done about it, or "".
+    """
 
     ok: bool
     text: str
@@ -46,7 +52,7 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Look at every part that the library can use, in the order of the report; takes a fifth of a second."""
+    """The findings on every part that the library can use, in the order of the report; takes a fifth of a second."""
     return [
         *check_versions(),
         *check_blas(),
@@ -60,7 +66,14 @@ def diagnose() -> list[Finding]:
 
 
 def report(findings: list[Finding]) -> str:
-    """Format findings, one line each: ✓ or –, what was found, and after an arrow what can be done."""
+    """Findings as text, one line each: ✓ or –, what was found, and after an arrow what can be done.
+
+    Args:
+        findings: what `diagnose` gives.
+
+    Returns:
+        The lines, without a newline at the end.
+    """
     return "\n".join(
         f"{'✓' if finding.ok else '–'} {finding.text}" + (f"  → {finding.mend}" if finding.mend else "")
         for finding in findings
@@ -68,7 +81,7 @@ def report(findings: list[Finding]) -> str:
 
 
 def check_versions() -> list[Finding]:
-    """Python and the two libraries that compute."""
+    """The versions of Python and of the two libraries that compute."""
     return [
         Finding(True, f"Python {platform.python_version()} ({platform.system()}, {platform.machine()})"),
         Finding(True, f"NumPy {np.__version__}"),
@@ -116,7 +129,14 @@ def _check_threads(threads: list[int]) -> Finding:
 
 
 def check_speed(size: int = 2048) -> Finding:
-    """Time the product of two float32 matrices of `size` × `size`, best of three."""
+    """Time the product of two square float32 matrices, best of three.
+
+    Args:
+        size: of their sides.
+
+    Returns:
+        A finding in GFLOP/s: 10⁹ multiplications and additions a second, of which the product has 2 size³.
+    """
     a = np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
     out = np.empty_like(a)
     seconds = []

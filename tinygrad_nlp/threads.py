@@ -41,7 +41,15 @@ _held: list[int] = []  # what each BLAS was set to before
 
 
 def slices(size: int, parts: int) -> list[slice]:
-    """Cut `range(size)` into `parts` slices of nearly equal length."""
+    """Cut `range(size)` into slices of nearly equal length.
+
+    Args:
+        size: how many elements, from 0.
+        parts: how many slices, from 1; some are empty where there are more than elements.
+
+    Returns:
+        The slices, which together cover 0 to `size` in order.
+    """
     edges = [size * i // parts for i in range(parts + 1)]
     return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
@@ -50,8 +58,12 @@ def side_by_side(function: Callable[[A], T], arguments: Sequence[A]) -> list[T]:
     """Call `function` with each argument at once, in a thread each; within such a thread, one after the other.
 
     Args:
-        function: called once for each argument. What it writes to must belong to that argument only.
+        function: called once for each argument. What it writes to must belong to that argument only. What it raises is
+            raised here, once all calls are through.
         arguments: at most `threads.count()`.
+
+    Returns:
+        What the calls returned, in the order of the arguments.
     """
     if len(arguments) < 2 or _here.busy:  # a thread that waited here for others could keep them from starting
         return [function(argument) for argument in arguments]
@@ -77,9 +89,15 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
     """a @ b, shared among threads where it is large; for Variables and CuPy arrays, a @ b as it is.
 
     Args:
-        a: (…, m, k).
-        b: (k, n), or (…, k, n) with the same leading axes.
+        a: (…, m, k), or all else that NumPy multiplies.
+        b: (k, n), or (…, k, n) with the same leading axes, or all else that NumPy multiplies.
         out: (…, m, n), to write to; by default a new array.
+
+    Returns:
+        (…, m, n), `out` where it was given; in the dtype to which NumPy promotes those of a and b.
+
+    Raises:
+        ValueError: k differs, leading axes do not broadcast, or `out` has another shape.
     """
     if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)) or a.ndim < 2 or b.ndim < 2:
         return a @ b if out is None else np.matmul(a, b, out=out)
@@ -102,7 +120,7 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
 
 
 def count() -> int:
-    """How many threads share work; 1 inside such a thread."""
+    """How many threads share work, which is what BLAS was set to; 1 inside such a thread."""
     if _here.busy:
         return 1
     with _lock:

@@ -35,7 +35,8 @@ def detect_anomaly() -> Iterator[None]:
 
     Saved arrays are also held to a checksum: one that was written to between forward and backward behind the library's
     back (`x.data[0] = 1`) is an error too. All this takes time and is for the search for an error only; operations on
-    arrays alone, without a Variable, are not looked at.
+    arrays alone, without a Variable, are not looked at. As `torch.autograd.detect_anomaly`, which looks at backward
+    only.
 
     Raises:
         FloatingPointError: there was a NaN, or an Inf.
@@ -64,7 +65,17 @@ def detect_anomaly() -> Iterator[None]:
 
 
 def after_forward(function: Function, arguments: list[Any], outputs: Any, recording: bool) -> None:
-    """Raise where `outputs` hold what they should not; else remember what was saved."""
+    """Raise where outputs hold what they should not; else remember the checksums of what was saved.
+
+    Args:
+        function: that has just been applied.
+        arguments: to what: arrays, and whatever else was passed.
+        outputs: an array, or a tuple of them.
+        recording: whether it is a node of a graph.
+
+    Raises:
+        FloatingPointError: there is a NaN, or an Inf that was not among the arguments.
+    """
     if not modes.anomaly:
         return
     for output in outputs if isinstance(outputs, tuple) else (outputs,):
@@ -88,7 +99,14 @@ def after_forward(function: Function, arguments: list[Any], outputs: Any, record
 
 
 def before_backward(function: Function) -> None:
-    """Raise where a saved array is no longer what it was."""
+    """Raise where a saved array is no longer what it was.
+
+    Args:
+        function: of which the backward is about to run.
+
+    Raises:
+        RuntimeError: a checksum differs from that taken after forward.
+    """
     before = getattr(function, "checksums", None)  # None where forward ran outside
     if before is not None and before != _checksums(function):
         raise RuntimeError(
@@ -98,7 +116,16 @@ def before_backward(function: Function) -> None:
 
 
 def after_backward(function: Function, received: Gradient, gradients: tuple[Gradient, ...]) -> None:
-    """Raise where one of `gradients` holds what it should not."""
+    """Raise where a gradient holds what it should not.
+
+    Args:
+        function: of which the backward has just run.
+        received: the gradient of its output; of several outputs, a list.
+        gradients: what it returned, one for each input.
+
+    Raises:
+        FloatingPointError: there is a NaN or an Inf.
+    """
     for position, (gradient, edge) in enumerate(zip(gradients, function.edges, strict=True)):
         found = None if edge is None else _anomaly(gradient)
         if found is None:

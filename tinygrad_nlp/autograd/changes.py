@@ -22,7 +22,11 @@ _latest = 0
 
 
 def mark_changed(array: Array) -> None:
-    """Note that the memory of `array` has just been changed in place."""
+    """Note that the memory of an array has just been changed in place.
+
+    Args:
+        array: of any shape and dtype; a view stands for all of the memory that it looks at.
+    """
     global _latest
     owner = _owner(array)
     key = id(owner)
@@ -36,7 +40,15 @@ def latest() -> int:
 
 
 def changed_since(time: int, arrays: Iterable[object]) -> bool:
-    """Whether the memory of one of `arrays` was changed after `time`. Things that are no arrays never are."""
+    """Whether the memory of one of some arrays was changed after a time.
+
+    Args:
+        time: of the clock `tick`.
+        arrays: what was saved; things that are no arrays never change.
+
+    Returns:
+        True or False.
+    """
     return any(
         _stamps.get(id(_owner(array)), (0,))[0] > time for array in arrays if hasattr(array, "__array_function__")
     )

@@ -28,7 +28,7 @@ def check_grads(
 
     Args:
         f: from Variables to a Variable, or a tuple of them. It must give the same at every call.
-        args: arrays of floats; each is an argument of `f`.
+        args: arrays or Variables of any shape, each an argument of `f`, which gets it in float64.
         order: up to which derivative.
         rtol, atol: allowed difference, relative to the derivative and absolute.
         seed: of the directions.

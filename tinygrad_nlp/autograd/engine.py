@@ -39,6 +39,9 @@ class Leaf:
     """The end of a graph: a Variable that was made by the user and asks for its gradient.
 
     It outlives the Variable where only the graph is left; then it still knows the name, and of what kind it was.
+
+    Args:
+        variable: which. It is known weakly; shape, dtype, name and type are kept.
     """
 
     __slots__ = ("__weakref__", "dtype", "hooks", "kind", "name", "shape", "variable")
@@ -53,7 +56,13 @@ class Leaf:
 
 
 class Output:
-    """One of several outputs of a Function. It passes its gradient on to the Function, which waits for all of them."""
+    """One of several outputs of a Function. It passes its gradient on to the Function, which waits for all of them.
+
+    Args:
+        function: which.
+        index: the place of the output among them, from 0.
+        array: what forward gave there; shape and dtype are kept.
+    """
 
     __slots__ = ("__weakref__", "dtype", "function", "hooks", "index", "order", "retained", "shape")
     function: Function | None  # None once it was cut off by unchain()
@@ -71,7 +80,11 @@ Node = Any  # Leaf | Output | Function
 
 
 class HookHandle:
-    """What `Variable.register_hook` returns."""
+    """What `Variable.register_hook` returns, as PyTorch's `RemovableHandle`.
+
+    Args:
+        hooks: of the node, by their handles.
+    """
 
     __slots__ = ("__weakref__", "_hooks")
 
@@ -93,17 +106,25 @@ def backpropagate(
 ) -> dict[Node, Gradient]:
     """Gradients of the leaves under `roots` or, where they are given, of the nodes in `targets`.
 
-    Interior nodes whose Variable retains its gradient are among the results where there are no targets.
+    Interior nodes whose Variable retains its gradient are among the results where there are no targets. Reverse-mode
+    differentiation (Linnainmaa, 1970; Rumelhart, Hinton and Williams, 1986): of every node once, the youngest first.
 
     Args:
-        roots: nodes to start from, each with the gradient of its output.
+        roots: nodes to start from, each with the gradient of its output, of its shape and dtype.
         create_graph: make the gradients Variables with a graph of their own, to be differentiated again.
         retain_graph: keep the saved arrays, so that backward can run again.
         targets: nodes that are asked for; nothing is computed that does not lead to one of them.
         beyond_targets: whether the walk goes on behind a target, where it leads to another one.
 
+    Returns:
+        By node, its gradient, of its shape and dtype: an array in C order that nobody else holds, a RowSparse, or under
+        `create_graph` a Variable or an array.
+
     Raises:
-        RuntimeError: the graph was freed by an earlier backward, or a saved array was changed in place since.
+        RuntimeError: the graph was freed by an earlier backward, or a saved array was changed in place since; or a
+            backward returned too few or too many gradients, or one of a wrong shape.
+        TypeError: a backward returned something that is no gradient, or a hook something that is no array.
+        ValueError: a hook returned a gradient of another shape.
     """
     if create_graph and not modes.recording:
         with enable_grad():
@@ -243,7 +264,14 @@ def _check_unchanged(roots: list[Node]) -> None:
 
 
 def hooks_of(node: Node) -> dict[HookHandle, Callable[[Gradient], Gradient]]:
-    """The hooks of a node, to be added to."""
+    """The hooks of a node, to be added to.
+
+    Args:
+        node: a Leaf, an Output or a Function.
+
+    Returns:
+        The dictionary of the node, the functions by their handles; from now on every walk asks for hooks.
+    """
     global _hooks_exist
     _hooks_exist = True
     if node.hooks is None:

@@ -83,11 +83,32 @@ class Function:
             cls._wrapped = True
 
     def forward(self, *arrays: Any) -> Any:
-        """Compute the output, or a tuple of outputs, from arrays (and whatever else was passed, as it is)."""
+        """Compute the output, or a tuple of outputs. To be written by a subclass, with parameters of its own.
+
+        Args:
+            *arrays: the inputs, Variables as their arrays, and whatever else was passed as it is.
+
+        Returns:
+            An array, or a tuple of them.
+
+        Raises:
+            NotImplementedError: the subclass has none.
+        """
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
     def backward(self, *gradients: Any) -> Any:
-        """Compute the gradient of every input, from that of every output."""
+        """Compute the gradient of every input. To be written by a subclass, with parameters of its own.
+
+        Args:
+            *gradients: one for each output, of its shape and dtype: arrays, or Variables under `create_graph`.
+
+        Returns:
+            One for each input, as a tuple where there are several; None where there is none. A shape to which the input
+            broadcast will do, and another dtype: the engine sums it up and casts it.
+
+        Raises:
+            NotImplementedError: the subclass has none.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no backward: it cannot be differentiated")
 
     def __call__(self, *inputs: Any) -> Any:
@@ -157,7 +178,17 @@ class Function:
     # --- what the engine asks for -------------------------------------------------------------------------------------
 
     def differentiate(self, gradient: Any) -> Any:
-        """Call `backward` on Variables, so that what it does is recorded, in the layer and for the line of forward."""
+        """Call `backward` on Variables, so that what it does is recorded, in the layer and for the line of forward.
+
+        Args:
+            gradient: of the output, a Variable; of several outputs, a list with None for those that nobody used.
+
+        Returns:
+            What `backward` returns, of Variables.
+
+        Raises:
+            NotImplementedError: it saves several outputs, or has no backward.
+        """
         outer = modes.scope
         modes.scope = Scope(self.scope, BACKWARD, self.code, self.instruction)
         try:
@@ -166,7 +197,14 @@ class Function:
             modes.scope = outer
 
     def of_every_output(self, gradient: Any) -> tuple[Gradient, ...]:
-        """The gradients of all outputs, zeros for those that nobody used."""
+        """The gradients of all outputs, zeros for those that nobody used.
+
+        Args:
+            gradient: of the output; of several outputs, a list with None for those that nobody used.
+
+        Returns:
+            A tuple, one for each output, of its shape and dtype.
+        """
         if self.outputs_like is None:
             return (gradient,)
         xp = get_array_module(next(g for g in gradient if g is not None))
@@ -218,7 +256,11 @@ class Function:
                 yield kept
 
     def check_unchanged(self) -> None:
-        """Raise where a saved array was changed in place since forward: the gradient would be silently wrong."""
+        """Refuse to go on where a saved array was changed in place since forward: the gradient would be silently wrong.
+
+        Raises:
+            RuntimeError: one was.
+        """
         if changes.changed_since(self.order, self.needed_arrays()):
             raise RuntimeError(
                 f"{self.describe()}: an array that it saved for backward was changed in place since; "
@@ -280,7 +322,17 @@ class Fused(Function):
     steps: int | None = None  # through how many time steps a recurrence runs: a drawing shows the loop
 
     def definition(self, *inputs: Any) -> Any:
-        """The same outputs as `forward`, from Variables by plain operations."""
+        """The same outputs as `forward`, from Variables by plain operations. To be written by a subclass.
+
+        Args:
+            *inputs: those of `forward`, as Variables or arrays.
+
+        Returns:
+            A Variable, or a tuple of them, of the shapes and dtypes that `forward` gives.
+
+        Raises:
+            NotImplementedError: the subclass has none.
+        """
         raise NotImplementedError(f"{type(self).__name__}.definition")
 
     def _backward_graph(self, *gradients: Any) -> Any:
@@ -295,7 +347,7 @@ class Fused(Function):
 
 
 class Identity(Function):
-    """x itself, as a node of its own."""
+    """x itself, of its shape and dtype, as a node of its own."""
 
     def forward(self, x: Array) -> Array:
         """x."""
@@ -318,8 +370,10 @@ def grad(
 ) -> tuple[Gradient, ...]:
     """Gradients of the sum of `outputs`, weighted with `grad_outputs`, with respect to `inputs`; no `.grad` is touched.
 
+    As `torch.autograd.grad`.
+
     Args:
-        outputs: one Variable or several.
+        outputs: one Variable or several, of any shape.
         inputs: one Variable or several, leaves or not.
         grad_outputs: one array for each output, of its shape; may be left out for outputs of one element.
         create_graph: give Variables that can be differentiated again.
@@ -333,7 +387,8 @@ def grad(
 
     Raises:
         ValueError: an input requires no gradient, or the outputs do not depend on it; or `grad_outputs` do not fit.
-        RuntimeError: the graph was freed, or an array that it saved was changed in place.
+        RuntimeError: the graph was freed, or an array that it saved was changed in place; or an output of several
+            elements has no `grad_outputs`.
 
     Example:
         >>> import tinygrad_nlp as tn

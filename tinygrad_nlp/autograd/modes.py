@@ -16,7 +16,13 @@ BACKWARD = "backward"  # the name of the scope in which create_graph records the
 
 
 class Scope(NamedTuple):
-    """One layer (or time step) that is running, and the line that called it; `outer` is the one around it."""
+    """One layer (or time step) that is running, and the line that called it.
+
+    Attributes:
+        outer: the scope around it, or None.
+        name: of the layer; of a time step, its number.
+        code, instruction: the code that called it, and the place in that, in bytes.
+    """
 
     outer: Scope | None
     name: str | int
@@ -34,7 +40,14 @@ class Scope(NamedTuple):
 
 
 def in_layer(scope: Scope | None) -> str:
-    """For messages, behind the name of what failed: " in encoder.lstm.t=3", or "" outside all layers."""
+    """For messages, behind the name of what failed: " in encoder.lstm.t=3".
+
+    Args:
+        scope: the innermost one, or None outside all layers.
+
+    Returns:
+        The text; "" for None.
+    """
     if scope is None:
         return ""
     return " in " + ".".join(f"t={name}" if isinstance(name, int) else name for name in scope.path())
@@ -51,7 +64,9 @@ modes = _Modes()
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Record no graph inside: results carry no gradient and keep no arrays alive.
+    """Record no graph inside: results carry no gradient and keep no arrays alive. As `torch.no_grad`.
+
+    Holds for this thread only. As a decorator it holds within the function.
 
     Example:
         >>> import tinygrad_nlp as tn
@@ -74,7 +89,7 @@ def inference_mode() -> AbstractContextManager[None]:
 
 @contextmanager
 def enable_grad() -> Iterator[None]:
-    """Record a graph inside, also within `no_grad()`."""
+    """Record a graph inside, also within `no_grad()`. As `torch.enable_grad`; holds for this thread only."""
     yield from _recording(True)
 
 
@@ -92,6 +107,18 @@ def scope(name: str | int) -> Iterator[None]:
     """Give the operations inside a name, or (an integer) a time step, for drawings and error messages.
 
     Modules do this for themselves; a loop over time can do it for its steps, so that a drawing collapses them.
+
+    Args:
+        name: of a layer; or an integer, the number of a time step.
+
+    Example:
+        >>> import tinygrad_nlp as tn
+        >>> h = tn.Variable([1.0], requires_grad=True)
+        >>> for t in range(2):
+        ...     with tn.scope("cell"), tn.scope(t):
+        ...         h = tn.tanh(h)
+        >>> print(h.creator.describe().partition(" (")[0])
+        tanh in cell.t=1
     """
     frame = sys._getframe(2)  # 0 is this generator, 1 contextlib, 2 the `with` statement
     outer = modes.scope

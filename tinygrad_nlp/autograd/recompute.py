@@ -19,17 +19,21 @@ from .variable import Variable
 def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
     """f(*args), of which the graph keeps the arguments only: backward runs `f` again to have the rest.
 
-    A model of n equal layers, each a checkpoint, keeps n inputs and the graph of one layer, for one forward more. The
-    second run draws the same random numbers as the first, so that dropout repeats.
+    A model of n equal layers, each a checkpoint, keeps n inputs and the graph of one layer, for one forward more (Chen
+    et al., *Training deep nets with sublinear memory cost*, 2016). The second run draws the same random numbers as the
+    first, so that dropout repeats.
 
     Args:
         f: from Variables (and anything else) to a Variable, or a tuple of them. Variables that it uses without being
             given them, the parameters of a Module or an encoder's output, get their gradients too. It must compute the
             same again.
-        args: its arguments.
+        *args: its arguments.
 
     Returns:
-        What f returns.
+        What f returns, of the same shapes and dtypes.
+
+    Raises:
+        TypeError: f returns something else than a Variable or a tuple of them.
 
     Example:
         >>> import tinygrad_nlp as tn
@@ -57,7 +61,15 @@ def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
 
 
 class Checkpoint(Function):
-    """A call whose graph was thrown away. Its inputs are the arguments, and behind them what the call captured."""
+    """A call whose graph was thrown away. Its inputs are the arguments, and behind them what the call captured.
+
+    Args:
+        f: what was called.
+        args: with what.
+        tracked: which of its outputs have a gradient.
+        stream: the state of the library's random stream before the call.
+        outputs: the arrays of the tracked outputs, which forward gives and lets go.
+    """
 
     saves_inputs = True
 

@@ -13,12 +13,12 @@ class RowSparse:
     """A (V, …) array that is zero outside some rows.
 
     An embedding of 10,000 words × 650 is 26 MB; a batch of 700 words touches 2 MB of it. Engine and optimizers handle
-    this class wherever they handle an array.
+    this class wherever they handle an array. As PyTorch's sparse COO gradients, with one sparse axis.
 
     Args:
-        rows: ids of the rows (K,), in any order, with repeats: their values add up.
-        values: (K, …), one row of the array for each id.
-        shape: (V, …), the shape of the whole.
+        rows: integers (K,), ids of the rows in [0, V), in any order, with repeats: their values add up.
+        values: (K, …), of a floating dtype, one row of the array for each id.
+        shape: (V, …), the shape of the whole. Nothing is checked: this is what `embedding` makes in every backward.
     """
 
     __array_ufunc__ = None
@@ -29,23 +29,30 @@ class RowSparse:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the values."""
+        """That of the values."""
         return self.values.dtype
 
     def astype(self, dtype: Any) -> RowSparse:
-        """The same rows with values of another dtype."""
+        """The same rows with values of another dtype.
+
+        Args:
+            dtype: NumPy's name of a dtype, or the dtype.
+
+        Returns:
+            A RowSparse that shares the rows.
+        """
         return RowSparse(self.rows, self.values.astype(dtype), self.shape)
 
     def coalesce(self) -> RowSparse:
-        """The same array with every row named once, in increasing order."""
+        """The same array with every row named once, in increasing order: K is the number of distinct rows."""
         return RowSparse(*sum_duplicates(self.rows, self.values), self.shape)
 
     def copy(self) -> RowSparse:
-        """An array of its own memory."""
+        """A RowSparse of the same rows, values and dtype, of its own memory."""
         return RowSparse(self.rows.copy(), self.values.copy(), self.shape)
 
     def to_dense(self) -> Array:
-        """The whole array, zeros included."""
+        """The whole array (V, …), zeros included, of the dtype of the values."""
         dense = get_array_module(self.values).zeros(self.shape, self.dtype)
         compact = self.coalesce()
         dense[compact.rows] = compact.values

@@ -24,15 +24,18 @@ Result = Any  # an array (a RowSparse in place of a sparse gradient) or a Variab
 
 
 def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., tuple[Any, Any]]:
-    """A function that gives what `f` gives, and its gradient.
+    """A function that gives what `f` gives, and its gradient, as `jax.value_and_grad`.
 
     Args:
         f: returns a Variable of one element. It may take further arguments, which are passed on as they are.
-        argnums: which argument to differentiate, or a tuple of them, as in JAX.
+        argnums: which positional argument to differentiate, 0 by default, or a tuple of them. Arrays or Variables of
+            any shape and a floating dtype.
 
     Returns:
-        A function of the arguments of `f`; it returns the value of f, and one gradient or (for a tuple) a tuple.
-        It raises a ValueError where f returns more than one element.
+        A function of the arguments of `f`; it returns the value of f (an array, or a Variable where an argument that is
+        differentiated is one), and one gradient of the shape and dtype of its argument or, for a tuple, a tuple of
+        them. It raises a ValueError where f returns more than one element, and a TypeError where f returns no Variable,
+        where an argument is no float, or where `argnums` names none.
 
     Example:
         >>> import numpy as np, tinygrad_nlp as tn
@@ -61,12 +64,15 @@ def vjp(f: Callable[..., Any], *xs: Any) -> tuple[Any, Callable[..., Any]]:
     """The value of `f`, and the function v ↦ vᵀ J: products of vectors with its Jacobian, by one backward each.
 
     Args:
-        f: from Variables to a Variable.
-        xs: the point.
+        f: from Variables to a Variable of any shape.
+        *xs: the point: arrays or Variables of any shape and a floating dtype.
 
     Returns:
-        f(*xs), and a function that takes an array of the shape of that and gives one result for each of xs. It can be
-        called often.
+        f(*xs), and a function that takes an array of the shape of that and gives one result for each of xs, of its
+        shape and dtype. It can be called often; of another shape it raises a ValueError.
+
+    Raises:
+        TypeError: there are no xs, one of them has no floats, or f returns no Variable.
 
     Example:
         >>> import numpy as np, tinygrad_nlp as tn
@@ -87,15 +93,20 @@ def jvp(f: Callable[..., Any], xs: Any, tangents: Any) -> tuple[Any, Any]:
     """The value of `f`, and J u: how it changes when the point moves along `tangents`.
 
     There is no forward differentiation in this library; two backwards do it. The first gives g(v) = Jᵀv as a function
-    of a v that has no part in the result; g is linear, and its own product with u is d(uᵀ Jᵀ v)/dv = J u.
+    of a v that has no part in the result; g is linear, and its own product with u is d(uᵀ Jᵀ v)/dv = J u (Townsend, *A
+    new trick for calculating Jacobian vector products*, 2017).
 
     Args:
-        f: from Variables to a Variable.
-        xs: the point: one argument, or a tuple of them.
-        tangents: u, in the same form.
+        f: from Variables to a Variable of any shape.
+        xs: the point: one argument, or a tuple of them; arrays or Variables of any shape and a floating dtype.
+        tangents: u, in the same form and of the same shapes.
 
     Returns:
-        f(*xs) and J u, both of the shape of f(*xs).
+        f(*xs) and J u, both of the shape and dtype of f(*xs).
+
+    Raises:
+        ValueError: tangents of another number or shape than xs.
+        TypeError: there are no xs, one of them has no floats, or f returns no Variable.
 
     Example:
         >>> import numpy as np, tinygrad_nlp as tn
@@ -115,8 +126,16 @@ def jvp(f: Callable[..., Any], xs: Any, tangents: Any) -> tuple[Any, Any]:
 def jacobian(f: Callable[..., Any], *xs: Any) -> Any:
     """All derivatives of all elements of f, by one backward for each of them.
 
+    Args:
+        f: from Variables to a Variable of any shape.
+        *xs: the point: arrays or Variables of any shape and a floating dtype.
+
     Returns:
-        For each of xs an array of the shape f(*xs).shape + x.shape.
+        For each of xs an array of the shape f(*xs).shape + x.shape and the dtype of x: one alone for one x, else a
+        tuple.
+
+    Raises:
+        TypeError: there are no xs, one of them has no floats, or f returns no Variable.
 
     Example:
         >>> import numpy as np, tinygrad_nlp as tn
@@ -129,11 +148,19 @@ def jacobian(f: Callable[..., Any], *xs: Any) -> Any:
 
 
 def hessian(f: Callable[..., Any], *xs: Any) -> Any:
-    """All second derivatives of a function that gives one number.
+    """All second derivatives of a function that gives one number: the Jacobian of its gradient, row by row.
+
+    Args:
+        f: from Variables to a Variable of one element.
+        *xs: the point: arrays or Variables of any shape and a floating dtype.
 
     Returns:
-        For one x an array of the shape x.shape + x.shape; for several a tuple of tuples of them, where [i][j] has the
-        derivatives by xs[i] and xs[j].
+        For one x an array of the shape x.shape + x.shape and the dtype of x; for several a tuple of tuples of them,
+        where [i][j] has the derivatives by xs[i] and xs[j].
+
+    Raises:
+        ValueError: f returns more than one element.
+        TypeError: there are no xs, one of them has no floats, or f returns no Variable.
 
     Example:
         >>> import numpy as np, tinygrad_nlp as tn
@@ -150,15 +177,20 @@ def hessian(f: Callable[..., Any], *xs: Any) -> Any:
 def hvp(f: Callable[..., Any], xs: Any, vectors: Any) -> tuple[Any, Any]:
     """The value of `f`, and the product of its Hessian with `vectors`, without the Hessian: a backward of a backward.
 
-    Takes a few times as long as the gradient, however many arguments there are.
+    Takes a few times as long as the gradient, however many arguments there are (Pearlmutter, *Fast exact multiplication
+    by the Hessian*, 1994).
 
     Args:
         f: from Variables to a Variable of one element.
-        xs: the point: one argument, or a tuple of them.
-        vectors: in the same form.
+        xs: the point: one argument, or a tuple of them; arrays or Variables of any shape and a floating dtype.
+        vectors: in the same form and of the same shapes.
 
     Returns:
-        f(*xs), and for each of xs a result of its shape.
+        f(*xs), and for each of xs a result of its shape and dtype.
+
+    Raises:
+        ValueError: f returns more than one element, or vectors of another number or shape than xs.
+        TypeError: there are no xs, one of them has no floats, or f returns no Variable.
 
     Example:
         >>> import numpy as np, tinygrad_nlp as tn

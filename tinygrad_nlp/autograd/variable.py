@@ -101,12 +101,14 @@ class Variable:
         if isinstance(self.node, Leaf):
             self.node.name = name
 
-    data = property(attrgetter("_data"), _set_data)
-    name = property(attrgetter("_name"), _set_name, doc="For drawings and messages.")
-    shape = property(attrgetter("_data.shape"), doc="Of the array.")
-    dtype = property(attrgetter("_data.dtype"), doc="Of the array.")
-    ndim = property(attrgetter("_data.ndim"), doc="Of the array.")
-    size = property(attrgetter("_data.size"), doc="Of the array.")
+    data = property(
+        attrgetter("_data"), _set_data, doc="The array, not copied.\n\nRaises:\n    TypeError: set to what is no array."
+    )
+    name = property(attrgetter("_name"), _set_name, doc="For drawings and messages; None if it has none.")
+    shape = property(attrgetter("_data.shape"), doc="The sizes of the array, a tuple.")
+    dtype = property(attrgetter("_data.dtype"), doc="Of the array, a `numpy.dtype`.")
+    ndim = property(attrgetter("_data.ndim"), doc="How many axes the array has.")
+    size = property(attrgetter("_data.size"), doc="How many elements the array has.")
 
     @property
     def device(self) -> str:
@@ -114,18 +116,23 @@ class Variable:
         return device_of(self._data)
 
     def numpy(self) -> np.ndarray:
-        """The array, on the CPU, without the graph."""
+        """The array, of the same shape and dtype, on the CPU, without the graph; shared where it lies there."""
         return asnumpy(self._data)
 
     def item(self) -> Any:
-        """The only element, as a Python number."""
+        """The only element, as a Python number; a ValueError where there are more, or none."""
         return self._data.item()
 
     # --- the graph ----------------------------------------------------------------------------------------------------
 
     @property
     def requires_grad(self) -> bool:
-        """Whether a gradient flows to this Variable. Can be set where it is a leaf."""
+        """Whether a gradient flows to this Variable. Can be set where it is a leaf.
+
+        Raises:
+            RuntimeError: it is set on the result of an operation.
+            TypeError: it is set to True on integers.
+        """
         return self.node is not None
 
     @requires_grad.setter
@@ -144,7 +151,7 @@ class Variable:
 
     @property
     def creator(self) -> Any:
-        """The Function that made this Variable; None for a leaf."""
+        """The Function that made this Variable; None for a leaf. Chainer's name for PyTorch's `grad_fn`."""
         return None if self.is_leaf else getattr(self.node, "function", self.node)
 
     def detach(self) -> Variable:
@@ -167,8 +174,9 @@ class Variable:
     def unchain_backward(self) -> None:
         """Cut everything behind this Variable, and free its memory: the end of a window in truncated BPTT.
 
-        A state that was computed on the way may be used on: gradients end where it was cut. Call it on the state, or
-        before `backward`, which frees the graph as it goes: what is behind a freed operation cannot be found.
+        The name is Chainer's; the windows are those of *Deep Learning from Scratch 2* (fig. 5-14). A state that was
+        computed on the way may be used on: gradients end where it was cut. Call it on the state, or before `backward`,
+        which frees the graph as it goes: what is behind a freed operation cannot be found.
 
         Example:
             >>> import tinygrad_nlp as tn
@@ -236,14 +244,14 @@ class Variable:
         """Add the gradient of this Variable to the `grad` of every leaf that it depends on.
 
         Args:
-            gradient: of what is differentiated with respect to this Variable, of its shape; 1 by default, for a
-                Variable of one element.
+            gradient: of what is differentiated with respect to this Variable, an array (or what makes one, or a
+                Variable) of its shape, which is cast to its dtype; 1 by default, for a Variable of one element.
             retain_graph: keep the graph, so that backward can run again; otherwise it is freed on the way.
             create_graph: leave Variables in `grad` that can be differentiated again; the graph is kept.
 
         Raises:
-            RuntimeError: no gradient was given and there is more than one element; the graph was freed before; or a
-                saved array was changed in place.
+            RuntimeError: there is no graph; no gradient was given and there is more than one element; the graph was
+                freed before; or a saved array was changed in place.
             ValueError: `gradient` is not of the shape of this Variable.
         """
         if self.node is None:
@@ -347,7 +355,15 @@ def from_dlpack(x: Any) -> Variable:
     The other way `torch.from_dlpack(variable)` does it. Both ways raise BufferError for what requires a gradient.
 
     Args:
-        x: whatever follows the DLPack protocol.
+        x: whatever follows the DLPack protocol (`numpy.from_dlpack`), of any shape.
+
+    Returns:
+        Of the shape and dtype of x, without a gradient.
+
+    Raises:
+        AttributeError: x does not follow the protocol.
+        BufferError: x requires a gradient.
+        RuntimeError: x has a dtype that NumPy has not, as bfloat16.
 
     Example:
         >>> import numpy as np, tinygrad_nlp as tn

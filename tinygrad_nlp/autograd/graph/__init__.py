@@ -28,26 +28,30 @@ def draw(
 
     It has to be drawn before `backward` frees it. Fused functions, which stand for a whole formula, are coloured, and
     so is what the backward under `create_graph=True` has recorded. Matrices that are transposed on their way carry a ᵀ.
+    The pictures are those of *Deep Learning from Scratch 2* (fig. 5-20, 6-21 and 8-16).
 
     Args:
         what: the end of the graph, or several; or an exception, to see the graph up to the operation that failed, which
             is red (in a notebook, later: `draw(sys.last_value)`).
-        depth: how many layers deep to look; what lies deeper is one box for each layer.
+        depth: how many layers deep to look; what lies deeper is one box for each layer. None for all.
         time: what becomes of the steps of a loop over time (of a recurrent layer, or of a `scope(t)`): "loop" draws one
             for all in a frame with ×T, and dashes what goes from one step to the next; "ends" draws the first and the
             last; "all" draws all.
         open: the functions that are drawn as what they are defined by, in plain operations: their names, names of the
             layers that they are in, or True for all.
         show: what is written down besides names, of "shape", "dtype", "values" (of leaves and saved outputs) and
-            "memory" (what is kept for backward).
+            "memory" (what is kept for backward, in B, kB, MB or GB).
         gradient: colour each box by the norm of the gradient that reaches it, on a logarithmic scale: a gradient that
             vanishes is seen to fade. Beside each arrow runs the one of the way back. No `grad` is touched.
         rankdir: where the graph grows to: "BT" (up), "TB", "LR" or "RL".
         limit: how many operations to draw at most; older ones become one box that says how many it stands for.
 
+    Returns:
+        A Drawing, which a notebook shows and `save` writes.
+
     Raises:
-        ValueError: there is no graph: `what` is a leaf, was made under `no_grad`, or its graph was freed; or it is an
-            exception that no operation has raised.
+        ValueError: there is no graph: `what` is a leaf, was made under `no_grad`, or its graph was freed; it is an
+            exception that no operation has raised; or `time`, `show` or `rankdir` is none of those named.
 
     Example:
         >>> import tinygrad_nlp as tn

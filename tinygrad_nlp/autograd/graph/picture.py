@@ -30,7 +30,14 @@ Frame = tuple[Any, ...]  # a path in which None stands for all steps of a loop
 
 @dataclass(frozen=True)
 class Style:
-    """What a drawing is asked to show; the arguments of `draw`."""
+    """What a drawing is asked to show.
+
+    Args:
+        depth, time, show, gradient, limit: as in `draw`.
+
+    Raises:
+        ValueError: `time` or a part of `show` is none of those that there are.
+    """
 
     depth: int | None = None
     time: str = "loop"
@@ -56,6 +63,8 @@ class Box:
         backward: whether a backward recorded it.
         heat: from 0 to 1 by the norm of the gradient; None where none arrives or none was asked for.
         weights: how many numbers the parameters hold that are not drawn, being inside.
+        squares: the squared norms of the gradients that arrive at what it stands for.
+        functions: the operations that it stands for.
     """
 
     kind: str
@@ -70,7 +79,15 @@ class Box:
 
 @dataclass(frozen=True)
 class Arrow:
-    """From a box to a box. `again` tells apart what flows twice from one to the other, as in x * x."""
+    """From a box to a box.
+
+    Attributes:
+        tail, head: the keys of the boxes.
+        label: what flows: shape and dtype, as far as they are shown, and whether it is transposed.
+        recurrent: whether it goes from one time step to the next.
+        backward: whether a backward recorded it.
+        again: tells apart what flows twice from one to the other, as in x * x; from 0.
+    """
 
     tail: Key
     head: Key
@@ -82,6 +99,10 @@ class Arrow:
 
 class Picture:
     """Boxes and arrows.
+
+    Args:
+        graph: what there is.
+        style: what of it is shown.
 
     Attributes:
         boxes: by key.

@@ -46,8 +46,15 @@ _HUGE_FROM = 400  # boxes: labels on the arrows would take `dot` minutes
 class Drawing:
     """A drawn graph: saves itself as SVG, PNG or PDF, and shows itself in a notebook.
 
+    Args:
+        picture: its boxes and arrows.
+        rankdir: where it grows to: "BT", "TB", "LR" or "RL", as in Graphviz.
+
     Attributes:
         dot: the `graphviz.Digraph`; `str(drawing.dot)` is its text.
+
+    Raises:
+        ValueError: another `rankdir`.
     """
 
     def __init__(self, picture: Picture, rankdir: str) -> None:
@@ -56,16 +63,21 @@ class Drawing:
         self.dot = _dot(picture, rankdir)
 
     def save(self, path: str | Path) -> Path:
-        """Write the picture; the suffix (.svg, .png, .pdf, .dot) says in which format.
+        """Write the picture.
 
         It is laid out by the program `dot`, or where that is missing by pygraphviz; where both are, the DOT text is
         written beside, with the suffix .dot, and a line says what to do.
+
+        Args:
+            path: of the file; the suffix (.svg, .png, .pdf, .dot) says in which format. A file that is there is
+                replaced.
 
         Returns:
             The path of what was written.
 
         Raises:
             ValueError: another suffix.
+            OSError: the file cannot be written.
         """
         path = Path(path)
         form = path.suffix.removeprefix(".")

@@ -23,9 +23,12 @@ Path = tuple[Any, ...]  # from the outermost Scope inwards: layers as a Layer, t
 
 
 class Layer(NamedTuple):
-    """A layer, or one of several calls of it in the same place: the second has call 1.
+    """A layer, or one of several calls of it in the same place.
 
-    `kind` is "layer"; "definition" where this is the inside of a function, "backward" where it is one of create_graph.
+    Attributes:
+        name: of the layer.
+        call: 0 for the first call, 1 for the second, and so on.
+        kind: "layer"; "definition" where this is the inside of a function, "backward" where it is one of create_graph.
     """
 
     name: str
@@ -57,7 +60,12 @@ class Input(NamedTuple):
 
 
 class Graph:
-    """What is behind `what`, with the functions in `opened` replaced by their definitions.
+    """What is behind some Variables, or a failed operation, with some functions replaced by their definitions.
+
+    Args:
+        what: a Variable, a collection of them, or an exception.
+        opened: names of the functions to replace, or of layers that they are in; True for all.
+        gradient: whether to ask for norms.
 
     Attributes:
         functions: all operations, oldest first; matrix transpositions are marks on what they transpose instead.
@@ -65,6 +73,9 @@ class Graph:
         ends: label and node of what was asked for.
         failed: the operation that raised, and `error`, what it raised.
         norms: if asked for, the norm of the gradient at Functions of one output, at Outputs and at Leaves.
+
+    Raises:
+        ValueError: there is no graph, or the exception was raised by no operation.
     """
 
     def __init__(self, what: Any, opened: bool | Collection[str], gradient: bool) -> None:
@@ -108,7 +119,14 @@ class Graph:
     # --- layers and time ----------------------------------------------------------------------------------------------
 
     def path(self, f: Function) -> Path:
-        """The layers and time steps in which an operation was made."""
+        """The layers and time steps in which an operation was made.
+
+        Args:
+            f: the operation.
+
+        Returns:
+            From the outermost inwards: a Layer for each layer, an integer for each time step.
+        """
         path = self._path(f.scope)
         code = getattr(f, "code", None)
         if code is not None and code.co_filename == engine.__file__:  # a sum of gradients
@@ -252,7 +270,14 @@ class Graph:
 
 
 def numbers(f: Function) -> tuple[str, str]:
-    """The numbers that an operation was given before and after what is drawn: ("", "2") of x * 2."""
+    """The numbers that an operation was given before and after what is drawn.
+
+    Args:
+        f: the operation.
+
+    Returns:
+        Two texts, with four digits: ("", "2") of x * 2.
+    """
     before, after = "", ""
     for x, edge in zip(f.inputs or (), f.edges or (), strict=False):
         if edge is not None:
@@ -277,7 +302,14 @@ def _reach(roots: Iterable[Node]) -> tuple[list[Function], set[Node]]:
 
 
 def function_of(node: Node) -> Any:
-    """The Function that `node` is an output of; a Leaf itself."""
+    """The Function that a node is an output of.
+
+    Args:
+        node: a Function, an Output or a Leaf.
+
+    Returns:
+        The Function; a Leaf itself.
+    """
     return node.function if isinstance(node, Output) else node
 
 

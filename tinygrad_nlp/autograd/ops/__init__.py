@@ -98,7 +98,7 @@ def _comparison(name: str) -> Callable[[Any, Any], Any]:
     def compare(self: Variable, other: Any) -> Any:
         return getattr(self.data, name)(other.data if isinstance(other, Variable) else other)
 
-    compare.__doc__ = "A plain boolean array: a comparison has no gradient."
+    compare.__doc__ = "A plain boolean array of the broadcast shape, as NumPy compares: it has no gradient."
     return compare
 
 
@@ -107,7 +107,7 @@ for _name, _function in (OPERATORS | METHODS).items():
 for _name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"):
     setattr(Variable, _name, _comparison(_name))
 Variable.__hash__ = object.__hash__  # type: ignore[method-assign]  # a Variable is itself, whatever its values
-Variable.T = property(transpose, doc="All axes in reverse.")  # type: ignore[attr-defined]
+Variable.T = property(transpose, doc="All axes in reverse, as `numpy.ndarray.T`: a view.")  # type: ignore[attr-defined]
 
 __all__ = [
     "abs", "add", "argmax", "argmin", "argsort", "astype", "avg_pool2d", "broadcast_to", "clip", "concatenate",

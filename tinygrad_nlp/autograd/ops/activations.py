@@ -37,7 +37,18 @@ class Sigmoid(Function):
 
 
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + e^-x)."""
+    """σ(x) = 1 / (1 + e^-x), the gate of an LSTM; derivative σ (1 - σ).
+
+    Its error is absolute, 6e-8 in float32, which far below 0 is more than the value: for logarithms take `log_sigmoid`.
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x (integers give floats), in [0, 1].
+
+    Source: *Deep Learning from Scratch 2*, ch. 6.
+    """
     return Sigmoid()(x)
 
 
@@ -53,7 +64,17 @@ class LogSigmoid(Function):
 
 
 def log_sigmoid(x: Any) -> Any:
-    """log σ(x) = -log(1 + e^-x), exact also where σ(x) is too small for a float."""
+    """log σ(x) = -log(1 + e^-x), as PyTorch's `logsigmoid`: exact also where σ(x) is too small for a float.
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x (integers give floats), not above 0.
+
+    Raises:
+        TypeError: x is boolean.
+    """
     return LogSigmoid()(x)
 
 
@@ -69,7 +90,19 @@ class Softplus(Function):
 
 
 def softplus(x: Any) -> Any:
-    """log(1 + e^x), a smooth max(x, 0), as max(x, 0) + log(1 + e^-|x|), which cannot overflow."""
+    """log(1 + e^x), a smooth max(x, 0) (Dugas et al., 2001); derivative σ(x).
+
+    Computed as max(x, 0) + log(1 + e^-|x|), which cannot overflow.
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x (integers give floats), not below 0.
+
+    Raises:
+        TypeError: x is boolean.
+    """
     return Softplus()(x)
 
 
@@ -84,7 +117,14 @@ class Relu(Function):
 
 
 def relu(x: Any) -> Any:
-    """max(x, 0); derivative 0 at 0."""
+    """max(x, 0), the rectifier (Nair and Hinton, 2010); derivative 0 at 0, as in PyTorch.
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x.
+    """
     return Relu()(x)
 
 
@@ -103,7 +143,15 @@ class LeakyRelu(Function):
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
-    """x above 0, `negative_slope` x below; derivative `negative_slope` at 0, as in PyTorch."""
+    """x above 0, `negative_slope` x below (Maas et al., 2013); derivative `negative_slope` at 0, as in PyTorch.
+
+    Args:
+        x: array, number or Variable, of any shape.
+        negative_slope: a number, 0.01 by default.
+
+    Returns:
+        Of the shape and dtype of x (integers give floats).
+    """
     return LeakyRelu(negative_slope)(x)
 
 
@@ -120,7 +168,16 @@ class Gelu(Function):
 
 
 def gelu(x: Any) -> Any:
-    """x Φ(x), with Φ the distribution function of the normal distribution: the exact form, PyTorch's default."""
+    """x Φ(x), with Φ the distribution function of the normal distribution (Hendrycks and Gimpel, 2016).
+
+    The exact form, PyTorch's default, not the one with tanh.
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x (integers give floats).
+    """
     return Gelu()(x)
 
 
@@ -137,7 +194,14 @@ class Silu(Function):
 
 
 def silu(x: Any) -> Any:
-    """x σ(x), also called swish."""
+    """x σ(x) (Elfwing et al., 2018), also called swish (Ramachandran et al., 2017).
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x (integers give floats).
+    """
     return Silu()(x)
 
 
@@ -159,7 +223,20 @@ class Softmax(Function):
 
 
 def softmax(x: Any, axis: int = -1) -> Any:
-    """e^x / Σ e^x along `axis`: probabilities from scores."""
+    """e^x / Σ e^x along `axis`: probabilities from scores (Bridle, 1990), without overflow, as `scipy.special.softmax`.
+
+    Args:
+        x: (…, V, …), array or Variable of a floating dtype, V along `axis`.
+        axis: the last by default.
+
+    Returns:
+        (…, V, …), of the dtype of x; sums to 1 along `axis`. NaN along a line of nothing but -inf.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: V is 0.
+        TypeError: x has integers.
+    """
     return Softmax(axis)(x)
 
 
@@ -179,7 +256,20 @@ class LogSoftmax(Function):
 
 
 def log_softmax(x: Any, axis: int = -1) -> Any:
-    """Log softmax(x), from the scores: exact also where the probability is too small for a float."""
+    """Log softmax(x), from the scores: exact also where the probability is too small for a float.
+
+    Args:
+        x: (…, V, …), array or Variable of a floating dtype, V along `axis`.
+        axis: the last by default.
+
+    Returns:
+        (…, V, …), of the dtype of x, not above 0. As `scipy.special.log_softmax`.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: V is 0.
+        TypeError: x has integers.
+    """
     return LogSoftmax(axis)(x)
 
 

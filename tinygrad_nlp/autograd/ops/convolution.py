@@ -100,14 +100,17 @@ def conv1d(x: Any, weight: Any, bias: Any = None, stride: int = 1, padding: int 
     """y[n, o, t] = bias[o] + Σ x[n, c, stride t + i] weight[o, c, i], a sum over c and i, for x with zeros around it.
 
     Args:
-        x: (N, C, T).
-        weight: (O, C, K), as in PyTorch.
+        x: (N, C, T), array or Variable.
+        weight: (O, C, K), as in PyTorch, whose `functional.conv1d` this is.
         bias: (O,) or None.
-        stride: how far the kernel moves from one result to the next.
+        stride: how far the kernel moves from one result to the next, in elements.
         padding: how many zeros to put at both ends.
 
     Returns:
-        (N, O, (T + 2 padding - K) // stride + 1).
+        (N, O, (T + 2 padding - K) // stride + 1), in the dtype to which NumPy promotes those of x and weight.
+
+    Raises:
+        ValueError: another number of axes, C differs, a kernel longer than x, a bias that does not fit, a stride of 0.
     """
     _check("conv1d", x, weight, axes=3)
     if padding:
@@ -116,17 +119,24 @@ def conv1d(x: Any, weight: Any, bias: Any = None, stride: int = 1, padding: int 
 
 
 def conv2d(x: Any, weight: Any, bias: Any = None, stride: Size = 1, padding: Size = 0) -> Any:
-    """y[n, o, s, t] = bias[o] + Σ x[n, c, s + i, t + j] weight[o, c, i, j], a sum over c, i and j.
+    """y[n, o, s, t] = bias[o] + Σ x[n, c, stride s + i, stride t + j] weight[o, c, i, j], for x with zeros around it.
+
+    The sum is over c, i and j (LeCun et al., 1989; as in PyTorch, whose `functional.conv2d` this is, the kernel is not
+    turned round).
 
     Args:
-        x: (N, C, H, W).
+        x: (N, C, H, W), array or Variable.
         weight: (O, C, KH, KW), as in PyTorch.
         bias: (O,) or None.
-        stride: how far the kernel moves from one result to the next; a number, or one for H and one for W.
+        stride: how far the kernel moves from one result to the next, in elements; a number, or one for H and one for W.
         padding: how many zeros to put on both sides; a number, or one for H and one for W.
 
     Returns:
-        (N, O, (H + 2 padding - KH) // stride + 1, and the same for W).
+        (N, O, (H + 2 padding - KH) // stride + 1, and the same for W), in the dtype to which NumPy promotes those of x
+        and weight.
+
+    Raises:
+        ValueError: another number of axes, C differs, a kernel larger than x, a bias that does not fit, a stride of 0.
     """
     _check("conv2d", x, weight, axes=4)
     if padding:
@@ -152,13 +162,16 @@ def max_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size =
     """The largest element of every window; the first of equal ones gets the gradient, as in PyTorch.
 
     Args:
-        x: (N, C, H, W).
-        kernel: the size of a window; a number, or one for H and one for W.
+        x: (N, C, H, W), array or Variable; of a floating dtype where there is padding.
+        kernel: the size of a window, in elements; a number, or one for H and one for W.
         stride: how far it moves; by default its size, so that windows do not overlap.
         padding: how many -inf to put on both sides.
 
     Returns:
-        (N, C, (H + 2 padding - KH) // stride + 1, and the same for W).
+        (N, C, (H + 2 padding - KH) // stride + 1, and the same for W), of the dtype of x.
+
+    Raises:
+        ValueError: another number of axes, a window larger than x, or a stride of 0.
     """
     if padding:
         x = Pad(_border(padding, 2), -math.inf)(x)
@@ -169,13 +182,16 @@ def avg_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size =
     """The mean of every window; zeros that were put around count as elements, as in PyTorch.
 
     Args:
-        x: (N, C, H, W).
-        kernel: the size of a window; a number, or one for H and one for W.
+        x: (N, C, H, W), array or Variable.
+        kernel: the size of a window, in elements; a number, or one for H and one for W.
         stride: how far it moves; by default its size, so that windows do not overlap.
         padding: how many zeros to put on both sides.
 
     Returns:
-        (N, C, (H + 2 padding - KH) // stride + 1, and the same for W).
+        (N, C, (H + 2 padding - KH) // stride + 1, and the same for W), of the dtype of x (float64 for integers).
+
+    Raises:
+        ValueError: another number of axes, a window larger than x, or a stride of 0.
     """
     if padding:
         x = Pad(_border(padding, 2), 0.0)(x)

@@ -24,7 +24,20 @@ class Add(Function):
 
 
 def add(a: Any, b: Any) -> Any:
-    """a + b."""
+    """a + b, as `numpy.add`.
+
+    Args:
+        a, b: arrays, numbers or Variables, of shapes that broadcast.
+
+    Returns:
+        Of the broadcast shape, in the dtype to which NumPy promotes a and b (a Python number changes none).
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    Both get the gradient as it is; one that was broadcast gets its sum over the axes that it lacked (the repeat node of
+    *Deep Learning from Scratch 2*, ch. 1).
+    """
     return Add()(a, b)
 
 
@@ -37,12 +50,29 @@ class Sub(Function):
 
 
 def sub(a: Any, b: Any) -> Any:
-    """a - b."""
+    """a - b, as `numpy.subtract`.
+
+    Args:
+        a, b: arrays, numbers or Variables, of shapes that broadcast.
+
+    Returns:
+        Of the broadcast shape, in the dtype to which NumPy promotes a and b.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+    """
     return Sub()(a, b)
 
 
 def rsub(b: Any, a: Any) -> Any:
-    """a - b, as b.__rsub__(a)."""
+    """a - b, as b.__rsub__(a): the operator where only its right side is a Variable.
+
+    Args:
+        b, a: as for `sub`, the other way round.
+
+    Returns:
+        As `sub`.
+    """
     return Sub()(a, b)
 
 
@@ -60,7 +90,17 @@ class Mul(Function):
 
 
 def mul(a: Any, b: Any) -> Any:
-    """a * b, element by element."""
+    """a b, element by element, as `numpy.multiply`. Derivatives b and a.
+
+    Args:
+        a, b: arrays, numbers or Variables, of shapes that broadcast.
+
+    Returns:
+        Of the broadcast shape, in the dtype to which NumPy promotes a and b (a Python number changes none).
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+    """
     return Mul()(a, b)
 
 
@@ -78,12 +118,30 @@ class Div(Function):
 
 
 def div(a: Any, b: Any) -> Any:
-    """a / b."""
+    """a / b, as `numpy.divide`. Derivatives 1 / b and -a / b².
+
+    Args:
+        a, b: arrays, numbers or Variables, of shapes that broadcast.
+
+    Returns:
+        Of the broadcast shape, in the dtype to which NumPy promotes a and b; float64 for integers. Inf or NaN, with a
+        RuntimeWarning, where b is 0.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+    """
     return Div()(a, b)
 
 
 def rdiv(b: Any, a: Any) -> Any:
-    """a / b, as b.__rtruediv__(a)."""
+    """a / b, as b.__rtruediv__(a): the operator where only its right side is a Variable.
+
+    Args:
+        b, a: as for `div`, the other way round.
+
+    Returns:
+        As `div`.
+    """
     return Div()(a, b)
 
 
@@ -105,12 +163,32 @@ class Pow(Function):
 
 
 def pow(a: Any, b: Any) -> Any:
-    """a ** b. Its derivative with respect to b is real for a >= 0 only."""
+    """a ** b, as `numpy.power`.
+
+    The derivative b a^(b-1) by a is 0 for a constant b = 0, at a = 0 too. The derivative a^b log a by b is 0 at a = 0,
+    as in PyTorch, and NaN for a < 0.
+
+    Args:
+        a, b: arrays, numbers or Variables, of shapes that broadcast.
+
+    Returns:
+        Of the broadcast shape, in the dtype to which NumPy promotes a and b; NaN for a negative a with a broken b.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer array has a negative integer b.
+    """
     return Pow()(a, b)
 
 
 def rpow(b: Any, a: Any) -> Any:
-    """a ** b, as b.__rpow__(a)."""
+    """a ** b, as b.__rpow__(a): the operator where only its right side is a Variable.
+
+    Args:
+        b, a: as for `pow`, the other way round.
+
+    Returns:
+        As `pow`.
+    """
     return Pow()(a, b)
 
 
@@ -123,7 +201,17 @@ class Neg(Function):
 
 
 def neg(x: Any) -> Any:
-    """-x."""
+    """-x, as `numpy.negative`.
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x.
+
+    Raises:
+        TypeError: x is boolean.
+    """
     return Neg()(x)
 
 
@@ -139,7 +227,14 @@ class Abs(Function):
 
 
 def abs(x: Any) -> Any:
-    """|x|; derivative sign(x), which is 0 at 0."""
+    """|x|, as `numpy.absolute`; derivative sign(x), which is 0 at 0, as in PyTorch.
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x.
+    """
     return Abs()(x)
 
 
@@ -152,7 +247,17 @@ class Sign(Function):
 
 
 def sign(x: Any) -> Any:
-    """-1, 0 or 1; derivative 0 everywhere, also at the step, as in PyTorch."""
+    """-1, 0 or 1, as `numpy.sign`; derivative 0 everywhere, also at the step, as in PyTorch.
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x.
+
+    Raises:
+        TypeError: x is boolean.
+    """
     return Sign()(x)
 
 
@@ -167,7 +272,14 @@ class Exp(Function):
 
 
 def exp(x: Any) -> Any:
-    """e ** x."""
+    """e^x, as `numpy.exp`.
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x (integers give floats, as in NumPy); Inf where it is too large, with a warning.
+    """
     return Exp()(x)
 
 
@@ -182,7 +294,14 @@ class Expm1(Function):
 
 
 def expm1(x: Any) -> Any:
-    """e ** x - 1, exact also where x is so small that e ** x rounds to 1."""
+    """e^x - 1, as `numpy.expm1`: exact also where x is so small that e^x rounds to 1.
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x (integers give floats, as in NumPy).
+    """
     return Expm1()(x)
 
 
@@ -198,7 +317,14 @@ class Log(Function):
 
 
 def log(x: Any) -> Any:
-    """Natural logarithm."""
+    """Natural logarithm, as `numpy.log`; derivative 1 / x.
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x (integers give floats); -Inf at 0 and NaN below, with a RuntimeWarning.
+    """
     return Log()(x)
 
 
@@ -214,7 +340,14 @@ class Log1p(Function):
 
 
 def log1p(x: Any) -> Any:
-    """Log(1 + x), exact also where x is so small that 1 + x rounds to 1."""
+    """Log(1 + x), as `numpy.log1p`: exact also where x is so small that 1 + x rounds to 1.
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x (integers give floats); -Inf at -1 and NaN below, with a RuntimeWarning.
+    """
     return Log1p()(x)
 
 
@@ -229,7 +362,14 @@ class Sqrt(Function):
 
 
 def sqrt(x: Any) -> Any:
-    """Square root; its derivative at 0 is infinite."""
+    """√x, as `numpy.sqrt`; derivative 1 / (2 √x), which is infinite at 0.
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x (integers give floats, as in NumPy); NaN below 0, with a RuntimeWarning.
+    """
     return Sqrt()(x)
 
 
@@ -245,7 +385,14 @@ class Tanh(Function):
 
 
 def tanh(x: Any) -> Any:
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent, as `numpy.tanh`; derivative 1 - tanh² x.
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x (integers give floats, as in NumPy), in [-1, 1].
+    """
     return Tanh()(x)
 
 
@@ -261,7 +408,14 @@ class Sin(Function):
 
 
 def sin(x: Any) -> Any:
-    """Sine of an angle in radians."""
+    """Sine, as `numpy.sin`; derivative cos x.
+
+    Args:
+        x: array, number or Variable, of any shape; an angle in radians.
+
+    Returns:
+        Of the shape and dtype of x (integers give floats, as in NumPy).
+    """
     return Sin()(x)
 
 
@@ -277,7 +431,14 @@ class Cos(Function):
 
 
 def cos(x: Any) -> Any:
-    """Cosine of an angle in radians."""
+    """Cosine, as `numpy.cos`; derivative -sin x.
+
+    Args:
+        x: array, number or Variable, of any shape; an angle in radians.
+
+    Returns:
+        Of the shape and dtype of x (integers give floats, as in NumPy).
+    """
     return Cos()(x)
 
 
@@ -294,7 +455,14 @@ class Erf(Function):
 
 
 def erf(x: Any) -> Any:
-    """The error function, 2/√π ∫₀ˣ e^(-t²) dt."""
+    """The error function 2/√π ∫₀ˣ e^(-t²) dt, as `scipy.special.erf`; derivative 2/√π e^(-x²).
+
+    Args:
+        x: array, number or Variable, of any shape.
+
+    Returns:
+        Of the shape and dtype of x (integers give floats), in [-1, 1].
+    """
     return Erf()(x)
 
 
@@ -309,7 +477,17 @@ class Maximum(Function):
 
 
 def maximum(a: Any, b: Any) -> Any:
-    """The larger of a and b; where they are equal, each gets half of the gradient, as in PyTorch."""
+    """The larger of a and b, as `numpy.maximum`; where they are equal, each gets half of the gradient, as in PyTorch.
+
+    Args:
+        a, b: arrays, numbers or Variables, of shapes that broadcast.
+
+    Returns:
+        Of the broadcast shape, in the dtype to which NumPy promotes a and b; NaN where one of them is.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+    """
     return Maximum()(a, b)
 
 
@@ -325,7 +503,17 @@ class Minimum(Function):
 
 
 def minimum(a: Any, b: Any) -> Any:
-    """The smaller of a and b; where they are equal, each gets half of the gradient, as in PyTorch."""
+    """The smaller of a and b, as `numpy.minimum`; where they are equal, each gets half of the gradient, as in PyTorch.
+
+    Args:
+        a, b: arrays, numbers or Variables, of shapes that broadcast.
+
+    Returns:
+        Of the broadcast shape, in the dtype to which NumPy promotes a and b; NaN where one of them is.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+    """
     return Minimum()(a, b)
 
 
@@ -344,10 +532,21 @@ class Clip(Function):
 
 
 def clip(x: Any, low: Any = None, high: Any = None) -> Any:
-    """x, but not below `low` and not above `high`: numbers or arrays, constants both; None for no bound.
+    """x, but not below `low` and not above `high`, as `numpy.clip`.
 
     The derivative is 1 from bound to bound, both included as in PyTorch, and 0 outside. Bounds that want a gradient
     are for `maximum` and `minimum`.
+
+    Args:
+        x: array, number or Variable, of any shape.
+        low, high: numbers, or arrays that broadcast with x, constants both; None for no bound.
+
+    Returns:
+        Of the broadcast shape, in the dtype to which NumPy promotes x and the bounds (Python numbers change none).
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: a bound is a Variable.
     """
     return Clip(low, high)(x)
 
@@ -366,7 +565,24 @@ class Where(Function):
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """`a` where `condition` (a boolean array) holds, `b` elsewhere."""
+    """`a` where `condition` holds, `b` elsewhere, as `numpy.where`; each gets the gradient of what was taken from it.
+
+    Args:
+        condition: a boolean array, or what makes one; it has no gradient.
+        a, b: arrays, numbers or Variables.
+
+    Returns:
+        Of the shape to which all three broadcast, in the dtype to which NumPy promotes a and b.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    Example:
+        >>> import numpy as np, tinygrad_nlp as tn
+        >>> x = tn.Variable([-1.0, 2.0])
+        >>> tn.where(x > 0, x, 0.0)
+        Variable([0., 2.])
+    """
     condition = _array(condition)
     return Where(get_array_module(condition).asarray(condition, bool))(a, b)
 
@@ -383,7 +599,18 @@ class Astype(Function):
 
 
 def astype(x: Any, dtype: Any) -> Any:
-    """x with another dtype; the gradient comes back in the dtype of x. Integers and booleans have none."""
+    """x with another dtype, as `numpy.ndarray.astype`; the gradient comes back in the dtype of x.
+
+    Args:
+        x: array or Variable, of any shape.
+        dtype: NumPy's name of a dtype, or the dtype.
+
+    Returns:
+        A copy of the shape of x. With an integer or boolean dtype, which has no gradient, the graph ends there.
+
+    Raises:
+        TypeError: there is no such dtype.
+    """
     return Astype(dtype)(x if np.dtype(dtype).kind in "fc" else _constant(x))
 
 

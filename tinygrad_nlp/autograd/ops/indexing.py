@@ -29,7 +29,20 @@ class GetItem(Function):
 
 
 def getitem(x: Any, index: Any) -> Any:
-    """x[index], for every index that NumPy takes: numbers, slices, None, `...`, arrays of integers, masks."""
+    """x[index], by NumPy's rules of indexing. Backward puts the gradient into zeros: see `put`.
+
+    For all slices along an axis, `split` and `unstack` cost one array of zeros and not one for each.
+
+    Args:
+        x: array or Variable, of any shape.
+        index: all that NumPy takes: numbers, slices, None, `...`, arrays of integers, masks; Variables as their arrays.
+
+    Returns:
+        Of the dtype of x; a view for numbers and slices, a copy for arrays.
+
+    Raises:
+        IndexError: an index is out of bounds, of no integer or boolean dtype, or there are more than x has axes.
+    """
     return GetItem(_plain(index))(x)
 
 
@@ -54,7 +67,25 @@ class Put(Function):
 
 
 def put(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    """Zeros of `shape` with `values` added at `index`; where an element is named twice, both are added."""
+    """Zeros with `values` added at `index`, twice where it names an element twice: the transpose of `getitem`.
+
+    Args:
+        values: array or Variable, of the shape that the index picks from an array of `shape`, or what broadcasts to it.
+        index: as for `getitem`.
+        shape: of the result.
+
+    Returns:
+        Of `shape` and the dtype of `values`.
+
+    Raises:
+        IndexError: an index is out of bounds.
+        ValueError: `values` do not broadcast to what is picked.
+
+    Example:
+        >>> import numpy as np, tinygrad_nlp as tn
+        >>> tn.put(np.array([1.0, 2.0, 4.0]), np.array([0, 2, 2]), (3,))
+        array([1., 0., 6.])
+    """
     return Put(_plain(index), shape)(values)
 
 
@@ -72,15 +103,20 @@ class IndexAdd(Function):
 
 
 def index_add(x: Any, index: Any, values: Any) -> Any:
-    """x with `values` added to the rows that `index` names; a row that is named twice gets both.
+    """x with `values` added to the rows that `index` names; a row that is named twice gets both. As `torch.index_add`.
 
     Args:
-        x: (V, …).
+        x: (V, …), array or Variable.
         index: integers (K,), in [-V, V).
         values: (K, …), or what broadcasts to it.
 
     Returns:
-        (V, …), a new array.
+        (V, …), a new array of the dtype of x.
+
+    Raises:
+        TypeError: the index has no integers.
+        IndexError: an index outside [-V, V).
+        ValueError: `values` do not broadcast to (K, …).
     """
     return IndexAdd(_integers("index_add", index))(x, values)
 
@@ -98,14 +134,20 @@ class Take(Function):
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:
-    """The slices of x that `indices` name along `axis`; by default the elements of the flattened array.
+    """The slices of x that `indices` name along `axis`, as `numpy.take`.
 
     Args:
-        x: (…A, V, …B), V along `axis`.
+        x: (…A, V, …B), array or Variable, V along `axis`.
         indices: integers of any shape (…K), each in [-V, V).
+        axis: an axis, or None for the elements of the flattened array.
 
     Returns:
-        (…A, …K, …B).
+        (…A, …K, …B), or (…K) without `axis`; of the dtype of x.
+
+    Raises:
+        TypeError: the indices are no integers.
+        IndexError: an index outside [-V, V).
+        AxisError: there is no such axis.
     """
     indices = _integers("take", indices)
     if axis is None:
@@ -127,10 +169,21 @@ class Repeat(Function):
 
 
 def repeat(x: Any, times: Any, axis: int | None = None) -> Any:
-    """Every element `times` times in a row along `axis`, by default of the flattened array.
+    """Every element `times` times in a row along `axis`, as `numpy.repeat`.
+
+    Backward sums over the copies (the repeat node of *Deep Learning from Scratch 2*, ch. 1).
 
     Args:
-        times: a number, or one for each place along `axis`.
+        x: (…, V, …), array or Variable, V along `axis`.
+        times: a number, or (V,), one for each place along `axis`.
+        axis: an axis, or None to flatten x first.
+
+    Returns:
+        (…, V · times, …), or (…, Σ times, …); of the dtype of x.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: a number is negative, or there are neither one nor V of them.
     """
     if axis is None:
         x, axis = Reshape((-1,))(x), 0
@@ -141,18 +194,21 @@ def repeat(x: Any, times: Any, axis: int | None = None) -> Any:
 
 
 def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
-    """From each line of x along `axis`, the elements that the same line of `indices` names: PyTorch's gather.
+    """From each line of x along `axis`, the elements that the same line of `indices` names: PyTorch's `gather`.
 
     Args:
-        x: (…, V, …), V along `axis`.
+        x: (…, V, …), array or Variable, V along `axis`.
         indices: integers (…, K, …), each in [-V, V); the other axes broadcast with those of x.
+        axis: which.
 
     Returns:
-        (…, K, …).
+        (…, K, …), of the dtype of x. As `numpy.take_along_axis`.
 
     Raises:
         ValueError: indices with another number of axes.
         TypeError: indices that are no integers.
+        IndexError: an index outside [-V, V), or other axes that do not broadcast.
+        AxisError: there is no such axis.
     """
     indices = _integers("take_along_axis", indices)
     if indices.ndim != x.ndim:
@@ -163,19 +219,46 @@ def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
 
 
 def index_along(axis: int, indices: Array, shape: tuple[int, ...]) -> tuple[Array, ...]:
-    """The index, for brackets, of what `take_along_axis` takes from an array of `shape`."""
+    """The index, for brackets, of what `take_along_axis` takes from an array.
+
+    Args:
+        axis: along which `indices` pick.
+        indices: integers (…, K, …), with as many axes as `shape`.
+        shape: of the array.
+
+    Returns:
+        A tuple of integer arrays, one for each axis, which broadcast to (…, K, …).
+
+    Raises:
+        AxisError: there is no such axis.
+    """
     grid: list[Any] = list(get_array_module(indices).ogrid[tuple(slice(size) for size in shape)])
     grid[normalize_axis_index(axis, len(shape))] = indices
     return tuple(grid)
 
 
 def one_hot(ids: Any, size: int, dtype: Any = np.float32) -> Array:
-    """A plain array (…, size) of zeros, with a 1 at the place that each of `ids` (…) names. It has no gradient.
+    """Zeros, with a 1 at the place that each id names (*Deep Learning from Scratch 2*, fig. 3-5 and 3-18).
 
     To multiply a matrix with it is `embedding`, which picks the rows and multiplies nothing.
 
+    Args:
+        ids: integers (…), each in [0, size).
+        size: how many there are.
+        dtype: of the result, float32 by default.
+
+    Returns:
+        (…, size), a plain array, which has no gradient.
+
     Raises:
         IndexError: an id outside [0, size).
+        TypeError: ids that are no integers.
+
+    Example:
+        >>> import tinygrad_nlp as tn
+        >>> tn.one_hot([2, 0], 3)
+        array([[0., 0., 1.],
+               [1., 0., 0.]], dtype=float32)
     """
     ids = _integers("one_hot", ids)
     _check_range("one_hot", ids, size)
@@ -201,9 +284,11 @@ class Embedding(Function):
 def embedding(ids: Any, weight: Any) -> Any:
     """The rows of a table that `ids` name; the gradient of a leaf is row-sparse.
 
+    It is the embedding layer of *Deep Learning from Scratch 2* (fig. 4-4): backward adds up the gradients of equal ids.
+
     Args:
         ids: integers (…), each in [0, V).
-        weight: the table (V, D).
+        weight: the table (V, D), array or Variable.
 
     Returns:
         (…, D), of the dtype of `weight`.

@@ -26,7 +26,20 @@ class Sort(Function):
 
 
 def sort(x: Any, axis: int = -1) -> Any:
-    """x in increasing order along `axis`; equal elements keep their order. `argsort` tells where they came from."""
+    """x in increasing order along `axis`, as `numpy.sort` with `kind="stable"`.
+
+    The gradient goes back to where each element came from; `argsort` tells where that is.
+
+    Args:
+        x: (…, V, …), array or Variable, V along `axis`.
+        axis: the last by default.
+
+    Returns:
+        (…, V, …), of the dtype of x; NaN last.
+
+    Raises:
+        AxisError: there is no such axis.
+    """
     return Sort(axis)(x)
 
 
@@ -52,14 +65,20 @@ class Topk(Function):
 
 
 def topk(x: Any, k: int, axis: int = -1) -> tuple[Any, Array]:
-    """The k largest elements along `axis`, the largest first, and where they are; of equal ones, any.
+    """The k largest elements along `axis`, the largest first, and where they are; of equal ones, any. As `torch.topk`.
 
     Args:
-        x: (…, V, …), V along `axis`.
+        x: (…, V, …), array or Variable, V along `axis`.
+        k: how many, from 0 to V.
+        axis: the last by default.
 
     Returns:
-        values: (…, k, …), to which the gradient belongs.
-        indices: (…, k, …), a plain array of integers.
+        values: (…, k, …), of the dtype of x, to which the gradient belongs.
+        indices: (…, k, …), a plain array of int64.
+
+    Raises:
+        ValueError: k is below 0 or above V.
+        AxisError: there is no such axis.
     """
     function = Topk(k, axis)
     values = function(x)
@@ -67,21 +86,54 @@ def topk(x: Any, k: int, axis: int = -1) -> tuple[Any, Array]:
 
 
 def argsort(x: Any, axis: int = -1) -> Array:
-    """The indices that sort x along `axis`, equal elements in their order: a plain array, which has no gradient."""
+    """The indices that sort x along `axis`, equal elements in their order, as `numpy.argsort` with `kind="stable"`.
+
+    Args:
+        x: (…, V, …), array or Variable of any dtype, V along `axis`.
+        axis: the last by default.
+
+    Returns:
+        (…, V, …), a plain array of int64, which has no gradient.
+
+    Raises:
+        AxisError: there is no such axis.
+    """
     return _array(x).argsort(axis=axis, kind="stable")
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Array:
-    """The index of the largest element along `axis` (in the flattened array by default), the first of equal ones.
+    """The index of the largest element along `axis`, the first of equal ones, as `numpy.argmax`.
 
-    A plain array of integers, which has no gradient.
+    What a greedy decoder takes (the argmax node of *Deep Learning from Scratch 2*, ch. 7).
+
+    Args:
+        x: (…, V, …), array or Variable of any dtype, V along `axis`.
+        axis: an axis, or None for the index in the flattened array.
+        keepdims: leave the axis in the shape, with size 1.
+
+    Returns:
+        The shape of x without `axis`: a plain array of int64 (a NumPy integer where nothing is left), without gradient.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: V is 0.
     """
     return _array(x).argmax(axis=axis, keepdims=keepdims)
 
 
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Array:
-    """The index of the smallest element along `axis` (in the flattened array by default), the first of equal ones.
+    """The index of the smallest element along `axis`, the first of equal ones, as `numpy.argmin`.
 
-    A plain array of integers, which has no gradient.
+    Args:
+        x: (…, V, …), array or Variable of any dtype, V along `axis`.
+        axis: an axis, or None for the index in the flattened array.
+        keepdims: leave the axis in the shape, with size 1.
+
+    Returns:
+        The shape of x without `axis`: a plain array of int64 (a NumPy integer where nothing is left), without gradient.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: V is 0.
     """
     return _array(x).argmin(axis=axis, keepdims=keepdims)

@@ -48,12 +48,32 @@ class Matmul(Function):
 
 
 def matmul(a: Any, b: Any) -> Any:
-    """a @ b for every rank, by NumPy's rules: (…, n, k) @ (…, k, m), and vectors on either side."""
+    """a @ b for every rank, as `numpy.matmul`: the MatMul node of *Deep Learning from Scratch 2* (ch. 1).
+
+    Backward is gy bᵀ and aᵀ gy, summed over leading axes that were broadcast.
+
+    Args:
+        a: (…, n, k) or (k,), array or Variable.
+        b: (…, k, m) or (k,); the leading axes broadcast.
+
+    Returns:
+        (…, n, m), without n or m where a or b is a vector; in the dtype to which NumPy promotes theirs.
+
+    Raises:
+        ValueError: k differs, leading axes do not broadcast, or one of them is a number.
+    """
     return Matmul()(a, b)
 
 
 def rmatmul(b: Any, a: Any) -> Any:
-    """a @ b, as b.__rmatmul__(a)."""
+    """a @ b, as b.__rmatmul__(a): the operator where only its right side is a Variable.
+
+    Args:
+        b, a: as for `matmul`, the other way round.
+
+    Returns:
+        As `matmul`.
+    """
     return Matmul()(a, b)
 
 
@@ -83,28 +103,38 @@ class Linear(Function):
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
-    """x Wᵀ + b, the affine map of a layer, as one operation.
+    """x Wᵀ + b, the affine map of a layer, as one operation; as PyTorch's `functional.linear`.
+
+    `nn.functional.linear` is the same with the argument named where shapes do not fit.
 
     Args:
-        x: (…, in).
+        x: (…, in), array or Variable, with at least one axis.
         weight: (out, in), as in PyTorch.
         bias: (out,) or None.
 
     Returns:
-        (…, out).
+        (…, out), in the dtype to which NumPy promotes those of x and weight.
+
+    Raises:
+        ValueError: shapes that do not fit.
+        IndexError: x is a number.
     """
     return Linear()(x, weight, bias)
 
 
 def dot(a: Any, b: Any) -> Any:
-    """Σ a b over the last axis of a and the last but one of b (the only one of a vector): NumPy's `dot`.
+    """Σ a b over the last axis of a and the last but one of b (the only one of a vector), as `numpy.dot`.
 
     Args:
-        a: (…A, K).
-        b: (…B, K, M) or (K,).
+        a: (…A, K), array or Variable.
+        b: (…B, K, M) or (K,), array or Variable.
 
     Returns:
-        (…A, …B, M) or (…A): for two vectors a number, for two matrices their product.
+        (…A, …B, M) or (…A): for two vectors a number, for two matrices their product, with a 0-d array a multiple.
+        Of the dtype to which NumPy promotes theirs.
+
+    Raises:
+        ValueError: K differs.
     """
     if min(a.ndim, b.ndim) == 0:
         return Mul()(a, b)
@@ -114,7 +144,15 @@ def dot(a: Any, b: Any) -> Any:
 
 
 def outer(a: Any, b: Any) -> Any:
-    """All products a[i] b[j] of two vectors (N,) and (M,): (N, M). Other arrays are flattened."""
+    """All products a[i] b[j], as `numpy.outer`.
+
+    Args:
+        a: (N,), array or Variable; other shapes are flattened.
+        b: (M,), in the same way.
+
+    Returns:
+        (N, M), in the dtype to which NumPy promotes theirs.
+    """
     return Mul()(Reshape((-1, 1))(a), Reshape((1, -1))(b))
 
 
@@ -145,14 +183,19 @@ class Tensordot(Function):
 
 
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
-    """Σ a b over `axes`, one matrix product.
+    """Σ a b over `axes`, as one matrix product, as `numpy.tensordot`.
 
     Args:
+        a, b: arrays or Variables, of any shapes.
         axes: the axes of a and those of b to sum over, in pairs: ([1, 2], [2, 0]), or (1, 2) for one pair; or a number
             n, for the last n of a and the first n of b.
 
     Returns:
-        The axes of a that are left, then those of b.
+        The axes of a that are left, then those of b; in the dtype to which NumPy promotes theirs.
+
+    Raises:
+        ValueError: two axes of a pair have different sizes, an axis comes twice, or there are not as many of each.
+        AxisError: there is no such axis.
     """
     if isinstance(axes, int):
         axes = tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes))
@@ -200,10 +243,15 @@ def einsum(subscripts: str, *operands: Any) -> Any:
     Args:
         subscripts: a letter for each axis: "ij,jk->ik" is a matrix product, "ii->" a trace, "bhqd,bhkd->bhqk" the
             scores of attention. "..." stands for any axes, which broadcast. Without "->" the result has the letters
-            that occur once, in the order of the alphabet, after those of "...".
+            that occur once, in the order of the alphabet, after those of "...". As in `numpy.einsum`.
+        *operands: arrays or Variables.
+
+    Returns:
+        The axes that stand behind "->"; in the dtype to which NumPy promotes those of the operands.
 
     Raises:
         ValueError: the subscripts do not fit the operands.
+        TypeError: the subscripts are no string.
     """
     if not isinstance(subscripts, str):
         raise TypeError(f'einsum: the subscripts must be a string such as "ij,jk->ik", not {type(subscripts).__name__}')

@@ -48,7 +48,22 @@ class Sum(_Reduction):
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Sum over `axis` (all by default)."""
+    """Σ x over `axis`, as `numpy.sum`.
+
+    Backward repeats the gradient (the sum node of *Deep Learning from Scratch 2*, ch. 1).
+
+    Args:
+        x: array or Variable, of any shape.
+        axis: an axis, or a tuple of them; all by default.
+        keepdims: leave those axes in the shape, with size 1.
+
+    Returns:
+        The shape of x without those axes, in its dtype (small integers wider, as in NumPy); 0 of no elements.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: an axis comes twice.
+    """
     return Sum(axis, keepdims)(x)
 
 
@@ -62,7 +77,20 @@ class Mean(_Reduction):
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Mean over `axis` (all by default)."""
+    """Σ x / N over `axis`, as `numpy.mean`.
+
+    Args:
+        x: array or Variable, of any shape.
+        axis: an axis, or a tuple of them; all by default.
+        keepdims: leave those axes in the shape, with size 1.
+
+    Returns:
+        The shape of x without those axes, in its dtype (float64 for integers); NaN of no elements, with a warning.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: an axis comes twice.
+    """
     return Mean(axis, keepdims)(x)
 
 
@@ -86,7 +114,21 @@ class Var(_Reduction):
 
 
 def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: float = 0) -> Any:
-    """Variance over `axis` (all by default): Σ (x - mean)² / (N - ddof). PyTorch's default is ddof=1, NumPy's is 0."""
+    """Variance Σ (x - mean)² / (N - ddof) over `axis`, as `numpy.var`.
+
+    Args:
+        x: array or Variable, of any shape.
+        axis: an axis, or a tuple of them; all by default.
+        keepdims: leave those axes in the shape, with size 1.
+        ddof: what is taken off N: 0 by default as in NumPy, where PyTorch has 1.
+
+    Returns:
+        The shape of x without those axes, in its dtype (float64 for integers); NaN of no elements, with a warning.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: an axis comes twice.
+    """
     return Var(axis, keepdims, ddof)(x)
 
 
@@ -101,7 +143,21 @@ class Std(Var):
 
 
 def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: float = 0) -> Any:
-    """Square root of `var`; derivative 0 where all elements are equal, as in PyTorch."""
+    """Standard deviation, √ of `var`, as `numpy.std`; derivative 0 where all elements are equal, as in PyTorch.
+
+    Args:
+        x: array or Variable, of any shape.
+        axis: an axis, or a tuple of them; all by default.
+        keepdims: leave those axes in the shape, with size 1.
+        ddof: what is taken off N: 0 by default as in NumPy, where PyTorch has 1.
+
+    Returns:
+        The shape of x without those axes, in its dtype (float64 for integers); NaN of no elements, with a warning.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: an axis comes twice.
+    """
     return Std(axis, keepdims, ddof)(x)
 
 
@@ -117,7 +173,22 @@ class Norm(_Reduction):
 
 
 def norm(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Euclidean length √Σ x² over `axis` (all by default); derivative 0 at 0, as in PyTorch."""
+    """Euclidean length √Σ x² over `axis`; derivative x / length, 0 at 0, as in PyTorch.
+
+    Of a matrix without `axis` it is Frobenius's norm, as `numpy.linalg.norm` has it.
+
+    Args:
+        x: array or Variable, of any shape.
+        axis: an axis, or a tuple of them; all by default.
+        keepdims: leave those axes in the shape, with size 1.
+
+    Returns:
+        The shape of x without those axes, in its dtype (float64 for integers); 0 of no elements.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: an axis comes twice.
+    """
     return Norm(axis, keepdims)(x)
 
 
@@ -139,7 +210,20 @@ class Prod(_Reduction):
 
 
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Product over `axis` (all by default). Zeros are factors like all others, in every derivative."""
+    """Product over `axis`, as `numpy.prod`. Zeros are factors like all others, as backward does not divide.
+
+    Args:
+        x: array or Variable, of any shape.
+        axis: an axis, or a tuple of them; all by default.
+        keepdims: leave those axes in the shape, with size 1.
+
+    Returns:
+        The shape of x without those axes, in its dtype (small integers wider, as in NumPy); 1 of no elements.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: an axis comes twice.
+    """
     return Prod(axis, keepdims)(x)
 
 
@@ -155,7 +239,18 @@ class Cumsum(Function):
 
 
 def cumsum(x: Any, axis: int | None = None) -> Any:
-    """Sums of the elements up to each one along `axis`, itself included; by default of the flattened array."""
+    """Sums of the elements up to each one along `axis`, itself included, as `numpy.cumsum`.
+
+    Args:
+        x: array or Variable, of any shape.
+        axis: an axis, or None to flatten x first.
+
+    Returns:
+        The shape of x, or (x.size,) without `axis`; in its dtype (small integers wider, as in NumPy).
+
+    Raises:
+        AxisError: there is no such axis.
+    """
     return Cumsum(0)(Reshape((-1,))(x)) if axis is None else Cumsum(axis)(x)
 
 
@@ -172,7 +267,20 @@ class Max(_Reduction):
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Largest element along `axis` (of all by default); equal ones share the gradient, as in PyTorch's amax."""
+    """Largest element along `axis`, as `numpy.max`; equal ones share the gradient, as in PyTorch's `amax`.
+
+    Args:
+        x: array or Variable, of any shape.
+        axis: an axis, or a tuple of them; all by default.
+        keepdims: leave those axes in the shape, with size 1.
+
+    Returns:
+        The shape of x without those axes, in its dtype; NaN where there is one.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: an axis comes twice, or has no elements.
+    """
     return Max(axis, keepdims)(x)
 
 
@@ -182,7 +290,20 @@ class Min(Max):
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Smallest element along `axis` (of all by default); equal ones share the gradient, as in PyTorch's amin."""
+    """Smallest element along `axis`, as `numpy.min`; equal ones share the gradient, as in PyTorch's `amin`.
+
+    Args:
+        x: array or Variable, of any shape.
+        axis: an axis, or a tuple of them; all by default.
+        keepdims: leave those axes in the shape, with size 1.
+
+    Returns:
+        The shape of x without those axes, in its dtype; NaN where there is one.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: an axis comes twice, or has no elements.
+    """
     return Min(axis, keepdims)(x)
 
 
@@ -203,7 +324,21 @@ class Logsumexp(_Reduction):
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Log Σ e^x along `axis` (all by default), without overflow; of nothing but -inf it is -inf, with derivative 0."""
+    """Log Σ e^x along `axis`, without overflow, as `scipy.special.logsumexp`; derivative softmax(x).
+
+    Args:
+        x: array or Variable, of any shape.
+        axis: an axis, or a tuple of them; all by default.
+        keepdims: leave those axes in the shape, with size 1.
+
+    Returns:
+        The shape of x without those axes, in its dtype (float64 for integers). Of nothing but -inf it is -inf, with
+        derivative 0.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: an axis comes twice, or has no elements.
+    """
     return Logsumexp(axis, keepdims)(x)
 
 

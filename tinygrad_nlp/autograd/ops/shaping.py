@@ -26,7 +26,18 @@ class Reshape(Function):
 
 
 def reshape(x: Any, *shape: Any) -> Any:
-    """x with another shape; one size may be -1. A view where NumPy makes one."""
+    """x with another shape and the same elements in the same order, as `numpy.reshape`. A view where NumPy makes one.
+
+    Args:
+        x: array or Variable, of any shape.
+        *shape: sizes, or one tuple of them; one may be -1, which is what is left.
+
+    Returns:
+        Of that shape and the dtype of x.
+
+    Raises:
+        ValueError: the sizes do not hold as many elements as x has, or two of them are -1.
+    """
     return Reshape(tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)(x)
 
 
@@ -44,7 +55,24 @@ class Transpose(Function):
 
 
 def transpose(x: Any, *axes: Any) -> Any:
-    """x with its axes in the order `axes` (reversed by default). A view."""
+    """x with its axes in another order, as `numpy.transpose`. A view.
+
+    Args:
+        x: array or Variable, of any shape.
+        *axes: which axis of x comes first, second, …: integers, or one tuple of them; all in reverse by default.
+
+    Returns:
+        Of the dtype of x; axis i has the size that axis `axes[i]` of x has.
+
+    Raises:
+        ValueError: not as many axes as x has, or one of them twice.
+        AxisError: there is no such axis.
+
+    Example:
+        >>> import numpy as np, tinygrad_nlp as tn
+        >>> tn.transpose(np.zeros((2, 3, 4)), 0, 2, 1).shape
+        (2, 4, 3)
+    """
     if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
         (axes,) = axes
     return Transpose(tuple(axes) if axes else None)(x)
@@ -62,12 +90,36 @@ class Swapaxes(Function):
 
 
 def swapaxes(x: Any, a: int, b: int) -> Any:
-    """x with two axes exchanged. A view."""
+    """x with two axes exchanged, as `numpy.swapaxes`. A view.
+
+    Args:
+        x: array or Variable, of any shape.
+        a, b: the axes.
+
+    Returns:
+        Of the dtype of x, with the sizes of those axes exchanged.
+
+    Raises:
+        AxisError: there is no such axis.
+    """
     return Swapaxes(a, b)(x)
 
 
 def moveaxis(x: Any, source: int | tuple[int, ...], destination: int | tuple[int, ...]) -> Any:
-    """x with the axes `source` moved to the places `destination`, and the others in their old order. A view."""
+    """x with some axes moved to other places and the rest in their old order, as `numpy.moveaxis`. A view.
+
+    Args:
+        x: array or Variable, of any shape.
+        source: an axis of x, or a tuple of them.
+        destination: where each of them shall be in the result.
+
+    Returns:
+        Of the dtype of x.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: an axis comes twice, or there are not as many destinations as sources.
+    """
     source = normalize_axis_tuple(source, x.ndim, "source")
     destination = normalize_axis_tuple(destination, x.ndim, "destination")
     order = [axis for axis in range(x.ndim) if axis not in source]
@@ -77,13 +129,31 @@ def moveaxis(x: Any, source: int | tuple[int, ...], destination: int | tuple[int
 
 
 def expand_dims(x: Any, axis: int) -> Any:
-    """x with a new axis of size 1 at `axis`."""
+    """x with a new axis of size 1, as `numpy.expand_dims`. A view.
+
+    Args:
+        x: array or Variable, of any shape.
+        axis: its place in the result; -1 is the last.
+
+    Returns:
+        Of the dtype of x, with one axis more.
+
+    Raises:
+        AxisError: the result has no such axis.
+    """
     axis = normalize_axis_index(axis, x.ndim + 1)
     return Reshape((*x.shape[:axis], 1, *x.shape[axis:]))(x)
 
 
 def squeeze(x: Any, axis: int | None = None) -> Any:
-    """x without its axes of size 1, or without that one.
+    """x without its axes of size 1, or without that one, as `numpy.squeeze`. A view.
+
+    Args:
+        x: array or Variable, of any shape.
+        axis: the axis to drop; by default all of size 1.
+
+    Returns:
+        Of the dtype of x, with fewer axes.
 
     Raises:
         ValueError: that axis is not there, or of another size.
@@ -108,7 +178,20 @@ class BroadcastTo(Function):
 
 
 def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
-    """x repeated to `shape` by NumPy's rules, without a copy: the array cannot be written to."""
+    """x repeated to `shape` by NumPy's rules, without a copy, as `numpy.broadcast_to`.
+
+    Backward sums over what was repeated (the repeat node of *Deep Learning from Scratch 2*, ch. 1).
+
+    Args:
+        x: array or Variable, of any shape.
+        shape: sizes; the last ones are those of x, or x has 1 there.
+
+    Returns:
+        Of that shape and the dtype of x. Its array cannot be written to.
+
+    Raises:
+        ValueError: x does not broadcast to that shape.
+    """
     return BroadcastTo(shape)(x)
 
 
@@ -124,7 +207,18 @@ class Flip(Function):
 
 
 def flip(x: Any, axis: int) -> Any:
-    """x backwards along `axis`. A view."""
+    """x backwards along `axis`, as `numpy.flip`. A view.
+
+    Args:
+        x: array or Variable, of any shape.
+        axis: which.
+
+    Returns:
+        Of the shape and dtype of x.
+
+    Raises:
+        AxisError: there is no such axis.
+    """
     return Flip(axis)(x)
 
 
@@ -140,7 +234,25 @@ class Roll(Function):
 
 
 def roll(x: Any, shift: int | Sequence[int], axis: int | tuple[int, ...] | None = None) -> Any:
-    """x with every element moved on by `shift` along `axis`, the last ones to the front; by default as if flattened."""
+    """x with every element moved on along `axis`, the last ones to the front, as `numpy.roll`.
+
+    Args:
+        x: array or Variable, of any shape.
+        shift: by how many places, negative for backwards; or one number for each of `axis`.
+        axis: an axis, or a tuple of them; by default x is rolled as if it were flattened.
+
+    Returns:
+        Of the shape and dtype of x.
+
+    Raises:
+        AxisError: there is no such axis.
+        ValueError: there are not as many shifts as axes.
+
+    Example:
+        >>> import numpy as np, tinygrad_nlp as tn
+        >>> tn.roll(np.arange(5), 2)
+        array([3, 4, 0, 1, 2])
+    """
     return Roll(shift, axis)(x)
 
 
@@ -160,15 +272,20 @@ class Pad(Function):
 
 
 def pad(x: Any, widths: Any, value: float = 0.0) -> Any:
-    """x with a border of `value`.
+    """x with a border of `value`, as `numpy.pad` with `mode="constant"`.
 
     Args:
+        x: array or Variable, of any shape.
         widths: how many elements to put (before, after) along each axis, as NumPy's `pad_width`: a pair for each axis,
             one pair for all, or one number.
-        value: of the border.
+        value: of the border; it is cast to the dtype of x.
+
+    Returns:
+        Of the dtype of x, each axis longer by its widths.
 
     Raises:
-        ValueError: a width is negative.
+        ValueError: a width is negative, or there are pairs for another number of axes.
+        TypeError: a width is no integer.
     """
     pairs = np.broadcast_to(widths, (x.ndim, 2))
     if (pairs < 0).any():
@@ -193,7 +310,20 @@ class Tile(Function):
 
 
 def tile(x: Any, times: int | Sequence[int]) -> Any:
-    """x laid side by side: `times` along each axis; a shorter `times`, or x, gets ones in front as in NumPy."""
+    """x laid side by side, as `numpy.tile`. Backward sums over the copies.
+
+    Args:
+        x: array or Variable, of any shape.
+        times: how often along each axis, or along the last one where it is a number; the shorter of `times` and the
+            shape of x gets ones in front.
+
+    Returns:
+        Of the dtype of x, each axis `times` as long.
+
+    Raises:
+        ValueError: a number is negative.
+        TypeError: a number is no integer.
+    """
     return Tile(tuple(np.atleast_1d(times).tolist()))(x)
 
 
@@ -210,7 +340,19 @@ class Concatenate(Function):
 
 
 def concatenate(xs: Sequence[Any], axis: int = 0) -> Any:
-    """Join along an axis that is there."""
+    """Join along an axis that is there, as `numpy.concatenate`. Backward cuts the gradient into the parts again.
+
+    Args:
+        xs: arrays or Variables, of one shape but for `axis`.
+        axis: along which; the first by default.
+
+    Returns:
+        As long as all of xs along `axis`; in the dtype to which NumPy promotes theirs.
+
+    Raises:
+        ValueError: there are no arrays, or other sizes differ too.
+        IndexError: there is no such axis.
+    """
     return Concatenate(axis)(*xs)
 
 
@@ -226,12 +368,27 @@ class Split(Function):
 
 
 def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:
-    """Cut along an axis into `sections` equal parts, or at the indices `sections`. Views.
+    """Cut along an axis into `sections` equal parts, or at the indices `sections`, as `numpy.split`.
 
-    Better than slices one by one: its backward joins the gradients once, where each slice would fill a whole array.
+    It is the slice node of *Deep Learning from Scratch 2* (fig. 6-23), which parts the gates of an LSTM: backward joins
+    the gradients once, where each slice by itself would fill a whole array.
+
+    Args:
+        x: array or Variable, of any shape.
+        sections: how many parts; or a list of the indices at which all parts but the first begin.
+        axis: along which; the first by default.
+
+    Returns:
+        A tuple of the parts, views of the dtype of x; one that lies behind the end is empty.
 
     Raises:
-        ValueError: there is no such axis, or it does not make that many equal parts.
+        ValueError: the axis is not there, or does not make that many equal parts.
+        IndexError: the axis is not there, for a list of indices.
+
+    Example:
+        >>> import numpy as np, tinygrad_nlp as tn
+        >>> [part.shape for part in tn.split(np.zeros((2, 12)), 4, axis=1)]
+        [(2, 3), (2, 3), (2, 3), (2, 3)]
     """
     if isinstance(sections, int):
         size = _size(x, axis, "split")
@@ -253,7 +410,19 @@ class Stack(Function):
 
 
 def stack(xs: Sequence[Any], axis: int = 0) -> Any:
-    """Join arrays of one shape along a new axis."""
+    """Join arrays along a new axis, as `numpy.stack`. Backward takes the gradient apart as `unstack` does.
+
+    Args:
+        xs: arrays or Variables, all of one shape.
+        axis: the place of the new axis in the result; the first by default.
+
+    Returns:
+        As long as xs along `axis`; in the dtype to which NumPy promotes theirs.
+
+    Raises:
+        ValueError: there are no arrays, or their shapes differ.
+        AxisError: the result has no such axis.
+    """
     return Stack(axis)(*xs)
 
 
@@ -269,9 +438,19 @@ class Unstack(Function):
 
 
 def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
-    """The slices along an axis, without it: the way to go through time steps.
+    """The slices along an axis, without it, as PyTorch's `unbind`: the way to go through time steps.
 
     `x[:, t]` for every t would make backward O(T²), as the gradient of each slice is a whole array of zeros.
+
+    Args:
+        x: array or Variable, of any shape with an axis.
+        axis: along which; the first by default.
+
+    Returns:
+        A tuple of views of the dtype of x, as many as `axis` is long.
+
+    Raises:
+        ValueError: there is no such axis.
     """
     return Unstack(axis)(x) if _size(x, axis, "unstack") else ()
 
@@ -289,7 +468,19 @@ class ToDevice(Function):
 
 
 def to(x: Any, device: str) -> Any:
-    """x on another device, "cpu", "cuda" or "cuda:1"; the gradient comes back. x itself where it lies there already."""
+    """x on another device, as PyTorch's `Tensor.to`; the gradient comes back to where x lies.
+
+    Args:
+        x: array or Variable, of any shape.
+        device: "cpu", "cuda" or "cuda:1".
+
+    Returns:
+        Of the shape and dtype of x; x itself where it lies there already.
+
+    Raises:
+        ValueError: `device` is none of these.
+        RuntimeError: there is no usable GPU, or no CuPy.
+    """
     where = device_of(getattr(x, "_data", x))
     return x if where in (device, f"{device}:0") else ToDevice(device)(x)
 
