@@ -19,7 +19,6 @@ import tinygrad_nlp
 from tinygrad_nlp.autograd import Function, ops
 
 MODULES = sorted(info.name for info in pkgutil.walk_packages(tinygrad_nlp.__path__, "tinygrad_nlp."))
-MODULES = [m for m in MODULES if re.search(r"\.(autograd|backend|threads|tuning|doctor|__main__)", m)]  # so far
 
 NOTHING = {"None", "Iterator[None]", "AbstractContextManager[None]"}
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Example):")
