@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_nlp.data import (
-    CharVocab,
     DataLoader,
     cache_folder,
     fetch,
@@ -190,12 +189,12 @@ BOOK_CHARACTERS = " ,-/0123456789ABCDEFGHIJLMNOPRSTUVWY_abcdefghijlmnoprstuvwy"
 def test_load_made_dates():
     data = load_dates("made", n=3000)
     assert data.source == "made"
-    assert sorted(data.vocab.characters) == list(BOOK_CHARACTERS)
+    assert sorted(data.vocab.tokens) == list(BOOK_CHARACTERS)
     assert [a.shape for a in (*data.train, *data.test)] == [(2700, 29), (2700, 11), (300, 29), (300, 11)]
     assert all(a.dtype == np.int64 and a.flags.c_contiguous for a in (*data.train, *data.test))
     # The split loses no row and keeps question and answer together.
     texts = {
-        (data.vocab.decode(x).rstrip(), data.vocab.decode(t))
+        ("".join(data.vocab.decode(x)).rstrip(), "".join(data.vocab.decode(t)))
         for xs, ts in (data.train, data.test)
         for x, t in zip(xs, ts, strict=True)
     }
@@ -220,12 +219,12 @@ def test_the_dates_of_the_book():
     assert data.source == "book"
     assert [a.shape for a in (*data.train, *data.test)] == [(45000, 29), (45000, 11), (5000, 29), (5000, 11)]
     assert len(data.vocab) == 59
-    assert sorted(data.vocab.characters) == list(BOOK_CHARACTERS)
+    assert sorted(data.vocab.tokens) == list(BOOK_CHARACTERS)
     # The first row of the file is "september 27, 1994": ids in the order of first appearance.
-    assert data.vocab.characters.startswith("septmbr 27,194_-0")
+    assert "".join(data.vocab.tokens).startswith("septmbr 27,194_-0")
     # The first test row under the book's shuffle.
-    assert data.vocab.decode(data.test[0][0]).rstrip() == "10/15/94"
-    assert data.vocab.decode(data.test[1][0]) == "_1994-10-15"
+    assert "".join(data.vocab.decode(data.test[0][0])).rstrip() == "10/15/94"
+    assert "".join(data.vocab.decode(data.test[1][0])) == "_1994-10-15"
 
 
 @pytest.mark.parametrize(
@@ -252,26 +251,6 @@ def test_read_dates_reads_what_is_right(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="no rows"):
         read_dates(path)
-
-
-@given(st.lists(st.text(), min_size=1))
-def test_char_vocab_round_trip(texts):
-    vocab = CharVocab(texts)
-    for text in texts:
-        ids = vocab.encode(text)
-        assert ids.dtype == np.int64
-        assert vocab.decode(ids) == text
-    assert list(vocab.encode(vocab.characters)) == list(range(len(vocab)))
-    assert CharVocab([vocab.characters]).characters == vocab.characters
-
-
-def test_char_vocab_names_what_it_does_not_know():
-    vocab = CharVocab(["cab"])
-    with pytest.raises(ValueError, match=r"'x' at position 2 .* 3 characters are 'abc'"):
-        vocab.encode("abxax")
-    for i in (3, -1):
-        with pytest.raises(ValueError, match=f"the id {i} is not in the vocabulary, whose ids are 0 to 2"):
-            vocab.decode([0, i])
 
 
 # --- spiral ------------------------------------------------------------------------------------------------
