@@ -22,8 +22,9 @@ import tinygrad_nlp as tn
 from examples.cli import command
 from examples.models.attention_seq2seq import AttentionSeq2seq
 from tinygrad_nlp import nn, optim, plot
-from tinygrad_nlp.data import CharVocab, DataLoader, DateData, load_dates
+from tinygrad_nlp.data import DataLoader, DateData, load_dates
 from tinygrad_nlp.data.dates import QUESTION_LENGTH, START
+from tinygrad_nlp.text import Vocab
 from tinygrad_nlp.training import Callback, Checkpoint, Evaluation, ProgressBar, SaveCheckpoint, Trainer, output_folder
 
 ANSWER_LENGTH = len("1994-09-27")
@@ -76,7 +77,7 @@ class LinearDecay(Callback):
     on_start = on_step
 
 
-def build(settings: Settings, vocab: CharVocab) -> AttentionSeq2seq:
+def build(settings: Settings, vocab: Vocab) -> AttentionSeq2seq:
     """The model, with initial values that reach the document's figure from any seed.
 
     The book's own (embeddings of std 0.01, weights of std 1/√fan_in, biases 0) came to 99.5 % at epoch 3. What helps,
@@ -97,9 +98,14 @@ def build(settings: Settings, vocab: CharVocab) -> AttentionSeq2seq:
     return model
 
 
-def exact_match(model: AttentionSeq2seq, vocab: CharVocab, x: np.ndarray, t: np.ndarray) -> float:
+def read(vocab: Vocab, ids: np.ndarray) -> str:
+    """The text of ids (T,)."""
+    return "".join(vocab.decode(ids))
+
+
+def exact_match(model: AttentionSeq2seq, vocab: Vocab, x: np.ndarray, t: np.ndarray) -> float:
     """The share of questions (N, 29) whose whole answer is written as in t (N, 11)."""
-    start = int(vocab.encode(START)[0])
+    start = vocab[START]
     right = 0
     for rows in np.array_split(np.arange(len(x)), max(len(x) // 500, 1)):
         ids, _ = model.translate(x[rows], start, ANSWER_LENGTH)
@@ -127,8 +133,9 @@ def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> None:
         f"{len(dates.train[0]):,} dates to train on, {len(x):,} to test ({dates.source}), {len(dates.vocab)} characters"
     )
     # The source that "auto" found, so that a resumed run takes the same, whatever is at hand by then.
-    extra = {"characters": dates.vocab.characters, "settings": dataclasses.asdict(settings) | {"data": dates.source}}
-    if checkpoint is not None and checkpoint.extra["characters"] != dates.vocab.characters:
+    characters = "".join(dates.vocab.tokens)
+    extra = {"characters": characters, "settings": dataclasses.asdict(settings) | {"data": dates.source}}
+    if checkpoint is not None and checkpoint.extra["characters"] != characters:
         raise ValueError(f"{out / CHECKPOINT} was trained on other dates than these: start afresh")
 
     model = build(settings, dates.vocab)
@@ -178,21 +185,21 @@ def show(model: AttentionSeq2seq, dates: DateData) -> None:
     ids, _ = model.translate(x[:10], int(t[0, 0]), ANSWER_LENGTH)
     for question, answer, target in zip(x, ids, t, strict=False):
         right = "O" if (answer == target[1:]).all() else "X"
-        print(f"{right}  {vocab.decode(question)} → {vocab.decode(answer)}  ({vocab.decode(target[1:])})")
+        print(f"{right}  {read(vocab, question)} → {read(vocab, answer)}  ({read(vocab, target[1:])})")
 
 
 def draw(model: AttentionSeq2seq, dates: DateData, trainer: Trainer, out: Path) -> None:
     """Leave the pictures in `out`: learning curve, attention maps, computation graph of a step."""
     vocab, (x, t) = dates.vocab, dates.test
     ids, weights = model.translate(x[:5], int(t[0, 0]), ANSWER_LENGTH)
-    questions = [vocab.decode(question).rstrip() for question in x[:5]]
+    questions = [read(vocab, question).rstrip() for question in x[:5]]
     maps = plot.attention_maps(
         [
             np.concatenate((w[:, : len(q)], w[:, len(q) :].sum(axis=1, keepdims=True)), axis=1)
             for w, q in zip(weights, questions, strict=True)
         ],
         [[*question, "…"] for question in questions],  # the spaces behind a question in one column
-        [vocab.decode(answer) for answer in ids],
+        [read(vocab, answer) for answer in ids],
     )
     print(plot.save(trainer.plot(), out / "learning_curve.png"))
     print(plot.save(maps, out / "attention.png"))
@@ -211,7 +218,7 @@ def translate(question: tyro.conf.Positional[str], out: str = "runs/dates") -> N
         out: folder in which `train` left its checkpoint
     """
     checkpoint, settings = load(Path(out) / CHECKPOINT)
-    vocab = CharVocab([checkpoint.extra["characters"]])
+    vocab = Vocab(checkpoint.extra["characters"], unk=None)
     question = question.strip()
     if not 0 < len(question) <= QUESTION_LENGTH:
         raise ValueError(f"{question!r} has {len(question)} characters; a date has at most {QUESTION_LENGTH}, and some")
@@ -221,8 +228,8 @@ def translate(question: tyro.conf.Positional[str], out: str = "runs/dates") -> N
         raise ValueError(f"{question!r}: {error}") from None
     model = build(settings, vocab)
     model.load_state_dict(checkpoint.weights)
-    ids, _ = model.translate(x[None], int(vocab.encode(START)[0]), ANSWER_LENGTH)
-    print(vocab.decode(ids[0]))
+    ids, _ = model.translate(x[None], vocab[START], ANSWER_LENGTH)
+    print(read(vocab, ids[0]))
 
 
 if __name__ == "__main__":

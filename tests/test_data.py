@@ -3,9 +3,11 @@
 import datetime
 import doctest
 import importlib
+import itertools
 import json
 import re
 import sys
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -14,24 +16,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_nlp.data import (
-    CharVocab,
     DataLoader,
+    RandomWindows,
+    SequentialWindows,
     cache_folder,
     fetch,
     find,
     lengths_to_mask,
     load_dates,
+    load_ptb,
+    load_text,
+    load_time_machine,
     make_dates,
     pad_sequences,
+    read_chunks,
     read_dates,
+    read_tokens,
     spiral,
+    windows,
 )
 from tinygrad_nlp.data.files import REGISTRY
+from tinygrad_nlp.text import BPE, Characters, Vocab, Words
 
 DATE_FILE = "dlfs2/date.txt"
 
 
-@pytest.mark.parametrize("name", ["dates", "files", "loader", "padding", "spiral"])
+@pytest.mark.parametrize("name", ["corpus", "dates", "files", "loader", "padding", "spiral", "windows"])
 def test_docstring_examples(name):
     module = importlib.import_module(f"tinygrad_nlp.data.{name}")
     assert doctest.testmod(module, extraglobs={"np": np}).failed == 0
@@ -190,12 +200,12 @@ BOOK_CHARACTERS = " ,-/0123456789ABCDEFGHIJLMNOPRSTUVWY_abcdefghijlmnoprstuvwy"
 def test_load_made_dates():
     data = load_dates("made", n=3000)
     assert data.source == "made"
-    assert sorted(data.vocab.characters) == list(BOOK_CHARACTERS)
+    assert sorted(data.vocab.tokens) == list(BOOK_CHARACTERS)
     assert [a.shape for a in (*data.train, *data.test)] == [(2700, 29), (2700, 11), (300, 29), (300, 11)]
     assert all(a.dtype == np.int64 and a.flags.c_contiguous for a in (*data.train, *data.test))
     # The split loses no row and keeps question and answer together.
     texts = {
-        (data.vocab.decode(x).rstrip(), data.vocab.decode(t))
+        ("".join(data.vocab.decode(x)).rstrip(), "".join(data.vocab.decode(t)))
         for xs, ts in (data.train, data.test)
         for x, t in zip(xs, ts, strict=True)
     }
@@ -220,12 +230,12 @@ def test_the_dates_of_the_book():
     assert data.source == "book"
     assert [a.shape for a in (*data.train, *data.test)] == [(45000, 29), (45000, 11), (5000, 29), (5000, 11)]
     assert len(data.vocab) == 59
-    assert sorted(data.vocab.characters) == list(BOOK_CHARACTERS)
+    assert sorted(data.vocab.tokens) == list(BOOK_CHARACTERS)
     # The first row of the file is "september 27, 1994": ids in the order of first appearance.
-    assert data.vocab.characters.startswith("septmbr 27,194_-0")
+    assert "".join(data.vocab.tokens).startswith("septmbr 27,194_-0")
     # The first test row under the book's shuffle.
-    assert data.vocab.decode(data.test[0][0]).rstrip() == "10/15/94"
-    assert data.vocab.decode(data.test[1][0]) == "_1994-10-15"
+    assert "".join(data.vocab.decode(data.test[0][0])).rstrip() == "10/15/94"
+    assert "".join(data.vocab.decode(data.test[1][0])) == "_1994-10-15"
 
 
 @pytest.mark.parametrize(
@@ -252,26 +262,6 @@ def test_read_dates_reads_what_is_right(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="no rows"):
         read_dates(path)
-
-
-@given(st.lists(st.text(), min_size=1))
-def test_char_vocab_round_trip(texts):
-    vocab = CharVocab(texts)
-    for text in texts:
-        ids = vocab.encode(text)
-        assert ids.dtype == np.int64
-        assert vocab.decode(ids) == text
-    assert list(vocab.encode(vocab.characters)) == list(range(len(vocab)))
-    assert CharVocab([vocab.characters]).characters == vocab.characters
-
-
-def test_char_vocab_names_what_it_does_not_know():
-    vocab = CharVocab(["cab"])
-    with pytest.raises(ValueError, match=r"'x' at position 2 .* 3 characters are 'abc'"):
-        vocab.encode("abxax")
-    for i in (3, -1):
-        with pytest.raises(ValueError, match=f"the id {i} is not in the vocabulary, whose ids are 0 to 2"):
-            vocab.decode([0, i])
 
 
 # --- spiral ------------------------------------------------------------------------------------------------
@@ -397,3 +387,224 @@ def test_loader_refuses():
         DataLoader((x[:3],), 2).load_state_dict(state)
     with pytest.raises(ValueError, match="shuffle = True, this loader has shuffle = False"):
         DataLoader((x,), 2, shuffle=False).load_state_dict(state)
+
+
+# --- windows -----------------------------------------------------------------------------------------------
+
+
+@given(st.integers(2, 40), st.integers(1, 12), st.sampled_from([np.uint8, np.uint16, np.int64]))
+def test_windows_are_all_there_are_and_take_no_memory(length, steps, dtype):
+    steps = min(steps, length - 1)
+    ids = np.arange(length, dtype=dtype)
+    x, y = windows(ids, steps)
+    assert x.shape == y.shape == (length - steps, steps)
+    assert x.dtype == dtype
+    for i, (x_row, y_row) in enumerate(zip(x, y, strict=True)):
+        assert np.array_equal(x_row, ids[i : i + steps])
+        assert np.array_equal(y_row, ids[i + 1 : i + 1 + steps])
+    assert np.shares_memory(x, ids)
+    assert not x.flags.writeable
+
+
+@given(st.integers(2, 80), st.integers(1, 10), st.integers(1, 5), st.integers(0, 5))
+def test_random_windows_are_the_text_in_another_order(length, steps, batch_size, seed):
+    steps = min(steps, length - 1)
+    ids = np.arange(length, dtype=np.uint8)
+    loader = RandomWindows(ids, batch_size, steps, seed)
+    starts = set()
+    for _ in range(3):
+        batches = list(loader)
+        assert len(batches) == len(loader)
+        assert all(len(x) == batch_size for x, _ in batches[:-1])
+        assert all(x.dtype == y.dtype == np.int64 for x, y in batches)
+        x, y = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+        assert np.array_equal(y, x + 1)  # the ids count the places
+        x = x[x[:, 0].argsort()].ravel()
+        assert np.array_equal(x, np.arange(x[0], x[0] + len(x)))  # without a gap, and no token twice
+        assert length - 1 - len(x) < 2 * steps
+        starts.add(int(x[0]))
+    if length > 4 * steps and seed == 0 and steps > 5:
+        assert len(starts) > 1
+
+
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 7))
+def test_sequential_windows_use_every_token_in_order_once(targets, steps, batch_size):
+    batch_size = min(batch_size, targets)
+    ids = np.arange(targets + 1, dtype=np.uint8)
+    loader = SequentialWindows(ids, batch_size, steps)
+    for _ in range(2):
+        batches = list(loader)
+        assert len(batches) == len(loader)
+        assert all(x.shape == y.shape == (batch_size, steps) for x, y in batches[:-1])
+        assert all(x.dtype == y.dtype == np.int64 for x, y in batches)
+        x, y = (np.concatenate(arrays, axis=1) for arrays in zip(*batches, strict=True))
+        counted = y != -100
+        assert np.array_equal(y[counted], ids[1:])  # row by row, in order, every target once
+        assert np.array_equal(y[counted], x[counted] + 1)
+        assert counted[:, :-1].all()  # only in the last column some are missing
+        assert (np.diff(x, axis=1)[counted[:, 1:]] == 1).all()  # a row goes on where it was
+
+
+@given(st.booleans(), st.integers(0, 12), st.integers(0, 3))
+def test_windows_go_on_exactly_where_they_stopped(sequential, steps, seed):
+    ids = np.random.default_rng(0).integers(9, size=60)
+
+    def make(seed):
+        return SequentialWindows(ids, 3, 4) if sequential else RandomWindows(ids, 3, 4, seed)
+
+    def run(loader):
+        while loader.epoch < 3:
+            for x, y in loader:
+                yield x.tolist(), y.tolist()
+
+    whole = list(run(make(seed)))
+    loader = make(seed)
+    stopped = run(loader)
+    first = [next(stopped) for _ in range(steps)]
+    restored = make(seed + 1)
+    restored.load_state_dict(json.loads(json.dumps(loader.state_dict())))
+    assert first + list(run(restored)) == whole
+
+
+def test_windows_refuse_what_is_no_text_or_too_short():
+    ids = np.arange(10)
+    for make in (
+        lambda ids, n: windows(ids, n),
+        lambda ids, n: RandomWindows(ids, 2, n),
+        lambda ids, n: SequentialWindows(ids, 2, n),
+    ):
+        with pytest.raises(ValueError, match=r"one dimension, got the shape \(5, 2\)"):
+            make(ids.reshape(5, 2), 2)
+        with pytest.raises(TypeError, match="integers, got float64"):
+            make(ids / 2, 2)
+        with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
+            make(ids, 0)
+        for few in (0, 2):
+            with pytest.raises(ValueError, match=f"the text has {few} tokens, but at least 3 are needed: give a"):
+                make(ids[:few], 2)
+    for loader in (RandomWindows, SequentialWindows):
+        with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+            loader(ids, 0, 2)
+
+
+# --- texts -------------------------------------------------------------------------------------------------
+
+TEXTS = st.text(alphabet="ab한\n \t", max_size=60)
+
+
+@given(TEXTS, st.integers(1, 20))
+def test_chunks_make_the_whole_text_and_part_no_word(tmp_path_factory, text, size):
+    path = tmp_path_factory.mktemp("chunks") / "text.txt"
+    path.write_bytes(text.encode())
+    chunks = list(read_chunks(path, size))
+    assert "".join(chunks) == text
+    assert all(chunks)
+    for chunk, after in itertools.pairwise(chunks):
+        assert chunk[-1].isspace() or after[0].isspace() or len(chunk) >= size
+    if size == 20:
+        assert list(read_tokens(path, Words())) == Words()(text)
+
+
+def test_chunks_end_where_lines_or_words_end(tmp_path):
+    path = _put(tmp_path, "text.txt", "one two\nthree four\nfive\tsix sev")
+    assert list(read_chunks(path, 12)) == ["one two\n", "three four\n", "five\tsix ", "sev"]
+
+
+def test_a_text_may_have_line_ends_of_windows_and_a_byte_order_mark(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"\xef\xbb\xbfa b\r\nc\r\n")
+    assert list(read_tokens(path, Characters())) == list("a b\nc\n")
+
+
+def test_what_is_no_text_is_refused_by_name(tmp_path):
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\xff")
+    (tmp_path / "empty.txt").write_bytes(b"")
+    (tmp_path / "blank.txt").write_bytes(b" \t ")
+    with pytest.raises(ValueError, match=r"picture\.png is no text in UTF-8"):
+        list(read_chunks(tmp_path / "picture.png"))
+    for name in ("empty.txt", "blank.txt"):
+        with pytest.raises(ValueError, match=f"{name} holds no text"):
+            load_text(tmp_path / name, Words())
+    with pytest.raises(FileNotFoundError):
+        load_text(tmp_path / "nowhere.txt", Words())
+    for share in (-0.1, 0.5, float("nan")):
+        with pytest.raises(ValueError, match=r"held_out must lie in \[0, 0\.5\)"):
+            load_text(_put(tmp_path, "a.txt", "a b c"), Words(), held_out=share)
+
+
+def test_the_vocabulary_of_a_text_is_that_of_its_training_part(tmp_path):
+    path = _put(tmp_path, "text.txt", "a b a b a b a c d e")
+    corpus = load_text(path, Words(), min_freq=2, held_out=0.1)
+    assert corpus.vocab.tokens == ["a", "b", "<unk>"]
+    assert [part.tolist() for part in (corpus.train, corpus.valid, corpus.test)] == [[0, 1, 0, 1, 0, 1, 0, 2], [2], [2]]
+    assert corpus.train.dtype == np.uint8
+    whole = load_text(path, Words(), held_out=0)
+    assert (len(whole.train), len(whole.valid), len(whole.test), len(whole.vocab)) == (10, 0, 0, 6)
+
+
+def test_a_text_in_pieces_of_words_has_no_unknown_token(tmp_path):
+    pytest.importorskip("tokenizers", reason="BPE needs the extra `text`")
+    text = "the lower the lowest\n" * 30 + "뷁\n" * 9
+    bpe = BPE.train([text[:100]], 270)
+    corpus = load_text(_put(tmp_path, "text.txt", text), bpe)
+    assert corpus.vocab.unk is None
+    assert corpus.vocab.tokens == bpe.tokens
+    ids = np.concatenate((corpus.train, corpus.valid, corpus.test))
+    assert bpe.join(corpus.vocab.decode(ids)) == text
+
+
+def test_a_long_text_is_never_in_memory_as_a_list(tmp_path):
+    path = tmp_path / "long.txt"
+    line = "the quick brown fox jumps over the lazy dog, and so on\n"
+    path.write_text(line * 40_000)  # 2.2 MB
+    tracemalloc.start()
+    try:
+        corpus = load_text(path, Characters())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = path.stat().st_size
+    assert sum(part.nbytes for part in (corpus.train, corpus.valid, corpus.test)) == size
+    assert peak < 2 * size + 3_000_000  # a list of ids has 8 bytes for each; what is above size is growth, and a piece
+
+
+def real(name):
+    if find(name) is None:
+        pytest.skip(f"{name} is not on this machine; set TINYGRAD_NLP_DATA")
+
+
+def test_the_penn_treebank_has_the_counts_and_ids_of_the_book():
+    real("ptb/ptb.train.txt")
+    corpus = load_ptb()
+    assert [len(part) for part in (corpus.train, corpus.valid, corpus.test)] == [929_589, 73_760, 82_430]
+    assert len(corpus.vocab) == 10_000
+    assert corpus.train.dtype == corpus.test.dtype == np.uint16
+    assert [corpus.vocab[word] for word in ("car", "happy", "lexus")] == [3856, 4428, 7426]
+    assert corpus.train[:24].tolist() == list(range(24))
+    assert corpus.vocab["<eos>"] == 24
+    assert (corpus.train == 24).sum() == 42_068
+    assert [len(np.unique(part)) for part in (corpus.valid, corpus.test)] == [6_022, 6_049]
+    assert len(Vocab(read_tokens(find("ptb/ptb.train.txt"), Words(eos=None)), min_freq=10)) == 6_719
+
+
+def test_the_time_machine_has_the_counts_of_the_document():
+    real("timemachine/timemachine.txt")
+    corpus = load_time_machine(held_out=0)
+    assert (len(corpus.train), len(corpus.vocab)) == (173_428, 28)
+    assert "".join(corpus.vocab.decode(corpus.train[:24])) == "the time machine by h g "
+    words = load_time_machine(Words())
+    assert len(words.vocab) == 4_580
+    assert len(words.train) + len(words.valid) + len(words.test) == 32_775
+    assert len(words.valid) == len(words.test) == 3_277
+    most = np.argsort(-words.vocab.counts)[:5]
+    assert words.vocab.decode(most) == ["the", "i", "and", "of", "a"]
+    assert words.vocab.counts[most].tolist() == [2261, 1267, 1245, 1155, 816]
+    with pytest.raises(ValueError, match="held_out"):
+        load_time_machine(held_out=0.7)
+
+
+def test_texts_that_are_not_here_are_named(places, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    for load, name in ((load_ptb, "ptb/ptb.train.txt"), (load_time_machine, "timemachine/timemachine.txt")):
+        with pytest.raises(FileNotFoundError, match=f"{name} is not on this machine"):
+            load()

@@ -149,11 +149,12 @@ def test_graph_drawing(monkeypatch):
 
 def test_optional_parts(monkeypatch):
     present(monkeypatch, "matplotlib")
-    absent(monkeypatch, "pooch", "tyro", "torch")
-    matplotlib, pooch, tyro, torch = doctor.check_optional_parts()
+    absent(monkeypatch, "pooch", "tokenizers", "tyro", "torch")
+    matplotlib, pooch, tokenizers, tyro, torch = doctor.check_optional_parts()
     assert matplotlib.ok
-    assert not any(part.ok for part in (pooch, tyro, torch))
+    assert not any(part.ok for part in (pooch, tokenizers, tyro, torch))
     assert pooch.mend == 'pip install "tinygrad_nlp[data]"'
+    assert tokenizers.mend == 'pip install "tinygrad_nlp[text]"'
     assert tyro.mend == 'pip install "tinygrad_nlp[examples]"'
     assert torch.mend == "pip install torch"
 

@@ -113,8 +113,8 @@ def test_translate_writes_a_date(quick, capsys):
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ("sep 27, 1994!", "'sep 27, 1994!': the character '!' at position 12 is not in the vocabulary"),
-        ("9월 27일", "the character '월' at position 1"),
+        ("sep 27, 1994!", "'sep 27, 1994!': '!' at position 12 is not in the vocabulary"),
+        ("9월 27일", "'월' at position 1"),
         ("WEDNESDAY, SEPTEMBER 10, 1997.", "has 30 characters; a date has at most 29"),
     ],
 )
@@ -143,7 +143,7 @@ def test_translate_names_a_checkpoint_that_is_cut_short_or_none(quick, tmp_path)
 
 def test_a_question_is_translated_the_same_alone_and_among_others(quick):
     checkpoint = Checkpoint.load(quick[0] / "checkpoint.safetensors")
-    vocab = dates.CharVocab([checkpoint.extra["characters"]])
+    vocab = dates.Vocab(checkpoint.extra["characters"], unk=None)
     model = dates.build(dates.Settings(**checkpoint.extra["settings"]), vocab)
     model.load_state_dict(checkpoint.weights)
     x = np.stack([vocab.encode(question.ljust(29)) for question in ("9/27/94", "sep 27, 1994", "MAY 1, 2001")])
@@ -160,7 +160,7 @@ def test_exact_match_counts_whole_answers():
         def translate(self, x, start, length):
             return x[:, :length], None
 
-    vocab = dates.CharVocab(["_0123456789-"])
+    vocab = dates.Vocab("_0123456789-", unk=None)
     x = np.random.default_rng(0).integers(12, size=(1203, 29))
     t = np.concatenate([np.zeros((1203, 1), int), x[:, :10]], axis=1)
     assert dates.exact_match(Parrot(), vocab, x, t) == 1
@@ -244,7 +244,7 @@ def test_resume_with_other_dates_is_refused_and_the_checkpoint_stays(few_dates, 
     dates.train(settings)
     before = (tmp_path / "checkpoint.safetensors").read_bytes()
     found = dates.load_dates("made")
-    others = dataclasses.replace(found, vocab=dates.CharVocab([found.vocab.characters + "é"]))
+    others = dataclasses.replace(found, vocab=dates.Vocab([*found.vocab.tokens, "é"], unk=None))
     monkeypatch.setattr(dates, "load_dates", lambda source: others)
     with pytest.raises(SystemExit, match=r"checkpoint\.safetensors was trained on other dates"):
         dates.train(dataclasses.replace(settings, resume=True, epochs=2))

@@ -49,8 +49,8 @@ def test_importing_the_package_loads_no_heavy_and_no_optional_package():
 
 
 def test_layers_data_and_training_load_no_pictures_and_no_gpu():
-    loaded = loaded_by("from tinygrad_nlp import nn, optim, data, decoding, training")
-    assert not loaded & {"matplotlib", "cupy", "pygraphviz", "tyro", "torch"}
+    loaded = loaded_by("from tinygrad_nlp import nn, optim, data, text, decoding, training")
+    assert not loaded & {"matplotlib", "cupy", "pygraphviz", "tokenizers", "tyro", "torch"}
 
 
 # --- public names -----------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ _PF_AVX512F_INSTRUCTIONS_AVAILABLE = 41  # from the Windows SDK's winnt.h
 _OPTIONAL_PARTS = (
     ("matplotlib", "plots of data, curves and attention", 'pip install "tinygrad_nlp[viz]"'),
     ("pooch", "downloaded data", 'pip install "tinygrad_nlp[data]"'),
+    ("tokenizers", "pieces of words (BPE)", 'pip install "tinygrad_nlp[text]"'),
     ("tyro", "flags of the examples", 'pip install "tinygrad_nlp[examples]"'),
     ("torch", "only the opponent in the benchmarks", "pip install torch"),
 )

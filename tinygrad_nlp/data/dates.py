@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from tinygrad_nlp.data.files import fetch, find
+from tinygrad_nlp.text import Vocab
 
 # The longest question is "WEDNESDAY, SEPTEMBER 10, 1997".
 QUESTION_LENGTH = 29
@@ -35,83 +35,19 @@ _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday",
 _CASES = (str, str, str.lower, str.upper)
 
 
-class CharVocab:
-    """A mapping between characters and the ids 0, 1, 2, ... in the order of first appearance.
-
-    ``CharVocab([vocab.characters])`` makes the same vocabulary again.
-
-    Example:
-        >>> vocab = CharVocab(["abba", "cab"])
-        >>> len(vocab), vocab.encode("cab"), vocab.decode([2, 0, 1])
-        (3, array([2, 0, 1]), 'cab')
-
-    Args:
-        texts: The texts whose characters are to be known.
-
-    Attributes:
-        characters: The characters; the one at position i has the id i.
-    """
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        self.characters = "".join(dict.fromkeys(character for text in texts for character in text))
-        self._ids = {character: i for i, character in enumerate(self.characters)}
-
-    def __len__(self) -> int:
-        return len(self.characters)
-
-    def encode(self, text: str) -> np.ndarray:
-        """The ids of a text's characters.
-
-        Args:
-            text: A text of T characters.
-
-        Returns:
-            Ids (T,), int64.
-
-        Raises:
-            ValueError: A character is unknown.
-        """
-        try:
-            return np.array([self._ids[character] for character in text], dtype=np.int64)
-        except KeyError as error:
-            unknown = error.args[0]
-            raise ValueError(
-                f"the character {unknown!r} at position {text.index(unknown)} is not in the vocabulary; "
-                f"its {len(self)} characters are {''.join(sorted(self.characters))!r}"
-            ) from None
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of a sequence of ids.
-
-        Args:
-            ids: Ids (T,), each from 0 to ``len(self) - 1``.
-
-        Returns:
-            The text of T characters.
-
-        Raises:
-            ValueError: An id is out of range.
-        """
-        ids = [int(i) for i in ids]
-        for i in ids:
-            if not 0 <= i < len(self):
-                raise ValueError(f"the id {i} is not in the vocabulary, whose ids are 0 to {len(self) - 1}")
-        return "".join(self.characters[i] for i in ids)
-
-
 @dataclass(frozen=True)
 class DateData:
     """The date task as arrays of character ids.
 
     Attributes:
-        vocab: The characters.
+        vocab: The characters; others are refused.
         train: Questions x (N, 29) and answers t (N, 11), int64. A question is padded with spaces at its end;
             an answer is ``_YYYY-MM-DD``, whose ``_`` is the start symbol of the decoder.
         test: The same, for the rows that are kept for testing: a tenth of all.
         source: ``"book"`` or ``"made"``: which rows these are.
     """
 
-    vocab: CharVocab
+    vocab: Vocab
     train: tuple[np.ndarray, np.ndarray]
     test: tuple[np.ndarray, np.ndarray]
     source: str
@@ -202,7 +138,7 @@ def load_dates(source: Literal["auto", "book", "made"] = "auto", n: int = 50_000
     Example:
         >>> data = load_dates("made", n=1000)
         >>> x, t = data.train
-        >>> x.shape, t.shape, data.vocab.decode(x[0]), data.vocab.decode(t[0])
+        >>> x.shape, t.shape, "".join(data.vocab.decode(x[0])), "".join(data.vocab.decode(t[0]))
         ((900, 29), (900, 11), 'Jun 24, 2013                 ', '_2013-06-24')
 
     Args:
@@ -232,8 +168,9 @@ def load_dates(source: Literal["auto", "book", "made"] = "auto", n: int = 50_000
 
     # The vocabulary is built from whole rows, so that the ids come in the order that they have in the book.
     rows = [f"{q:<{QUESTION_LENGTH}}{START}{a}" for q, a in zip(questions, answers, strict=True)]
-    vocab = CharVocab(rows)
-    ids = vocab.encode("".join(rows)).reshape(len(rows), -1)
+    text = "".join(rows)
+    vocab = Vocab(text, unk=None)
+    ids = vocab.encode(text).reshape(len(rows), -1)
     np.random.RandomState(seed).shuffle(ids)
     x, t = ids[:, :QUESTION_LENGTH].copy(), ids[:, QUESTION_LENGTH:].copy()
     split = len(ids) - len(ids) // 10

@@ -17,6 +17,7 @@ from pathlib import Path
 
 VARIABLE = "TINYGRAD_NLP_DATA"
 
+_PTB = "https://raw.githubusercontent.com/tomsercu/lstm/master/data"
 _DLFS2 = "https://raw.githubusercontent.com/oreilly-japan/deep-learning-from-scratch-2/master/dataset"
 
 # name -> (public address, sha256 of the file)
@@ -28,6 +29,22 @@ REGISTRY = {
     "dlfs2/date.txt": (
         f"{_DLFS2}/date.txt",
         "62e66a301ce8537868e725512d2a45663fc366526b7e42028cb703bda2b1c79a",
+    ),
+    "ptb/ptb.train.txt": (
+        f"{_PTB}/ptb.train.txt",
+        "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+    ),
+    "ptb/ptb.valid.txt": (
+        f"{_PTB}/ptb.valid.txt",
+        "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+    ),
+    "ptb/ptb.test.txt": (
+        f"{_PTB}/ptb.test.txt",
+        "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+    ),
+    "timemachine/timemachine.txt": (
+        "http://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",
+        "8424dbd9532ac81f7e5f0b6add90e6952baea29158309d7d1bf3884f4e12c516",
     ),
 }
 

@@ -79,8 +79,15 @@ class DataLoader:
         if self._running:
             self._next_epoch()
         self._running = True
-        order = self._rng.permutation(self._rows) if self.shuffle else np.arange(self._rows)
-        return self._batches(order, self._position)
+        return self._batches(self._order(), self._position)
+
+    def _order(self) -> np.ndarray:
+        """The rows of this epoch, in their order; all random numbers of an epoch are drawn here."""
+        return self._rng.permutation(self._rows) if self.shuffle else np.arange(self._rows)
+
+    def _take(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The batch of some rows."""
+        return tuple(array[rows] for array in self.arrays)
 
     def _batches(self, order: np.ndarray, position: int) -> Iterator[tuple[np.ndarray, ...]]:
         end = len(self) * self.batch_size if self.drop_last else self._rows
@@ -88,7 +95,7 @@ class DataLoader:
             rows = order[start : start + self.batch_size]
             # Counted before the batch is given out: a state saved while it is at work goes on behind it.
             self._position = start + len(rows)
-            yield tuple(array[rows] for array in self.arrays)
+            yield self._take(rows)
         self._next_epoch()
 
     def _next_epoch(self) -> None:
