@@ -1,8 +1,8 @@
 """Public docstrings describe every parameter, tell the result, and name the errors that the code raises itself.
 
 Public are the functions, classes and methods without an underscore that a module defines. Of two kinds the words stand
-elsewhere: the classes behind the operations are read through their functions, and what the `forward`, `backward` and
-`definition` of a Function take and return is said in `Function` and `Fused`. The examples are run by `test_package.py`.
+elsewhere: the classes behind the operations are read through their functions, and what a method takes and returns that
+overrides another is said there; save the `forward` of Modules, each of which takes something else. The examples are run by `test_package.py`.
 """
 
 import ast
@@ -17,11 +17,12 @@ import pytest
 
 import tinygrad_nlp
 from tinygrad_nlp.autograd import Function, ops
+from tinygrad_nlp.nn import Module
 
 MODULES = sorted(info.name for info in pkgutil.walk_packages(tinygrad_nlp.__path__, "tinygrad_nlp."))
 
 NOTHING = {"None", "Iterator[None]", "AbstractContextManager[None]"}
-SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Example):")
+SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises|Example):")
 ENTRY = re.compile(r"    (\*{0,2}\w+(?:, \*{0,2}\w+)*):")
 
 
@@ -45,7 +46,8 @@ def public_values(module):
 def is_public_method(cls, name, value):
     if name.startswith("_"):
         return False
-    if issubclass(cls, Function) and any(name in vars(base) for base in cls.__mro__[1:]):
+    overrides = any(name in vars(base) for base in cls.__mro__[1:])
+    if overrides and not (issubclass(cls, Module) and name == "forward"):
         return False
     if isinstance(value, property):
         return True
@@ -90,7 +92,7 @@ def parameters(value):
     """The names of what a caller passes, of a class to its __init__; those of *args and **kwargs apart."""
     function = value
     if inspect.isclass(value):
-        function = vars(value).get("__init__") or vars(value).get("__new__")  # the second is a named tuple's
+        function = value.__new__ if issubclass(value, tuple) else value.__init__  # also an inherited one
     if not inspect.isfunction(function):
         return set(), set()
     found = list(inspect.signature(function).parameters.values())
@@ -125,7 +127,8 @@ def raised_in(tree):
             names.add(node.exc.func.id)
         if not isinstance(node, ast.FunctionDef | ast.Lambda | ast.ClassDef):
             stack.extend(ast.iter_child_nodes(node))
-    return {name for name in names if not name.startswith("_")}  # _error(…) says elsewhere what it makes
+    # _error(…) says elsewhere what it makes; NotImplementedError says that a subclass has to write the method.
+    return {name for name in names if not name.startswith("_")} - {"NotImplementedError"}
 
 
 # --- the rules --------------------------------------------------------------------------------------------------------
@@ -146,7 +149,7 @@ def faults(value):
     if inspect.isfunction(value) and any(parameters(value)):  # without parameters, the first line tells the result
         result = inspect.signature(value).return_annotation
         result = result if isinstance(result, str) else inspect.formatannotation(result)
-        if result not in NOTHING and "Returns" not in sections(value):
+        if result not in NOTHING and not {"Returns", "Yields"} & set(sections(value)):
             found.append(f"Returns: is missing, for {result}")
     found += [f"Raises: {name} is missing" for name in sorted(raised(value) - entries(value, "Raises"))]
     return found

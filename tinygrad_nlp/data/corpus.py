@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tinygrad_nlp.data.files import fetch
-from tinygrad_nlp.text import BPE, Characters, Tokenizer, Vocab, Words
+from ..text import BPE, Characters, Tokenizer, Vocab, Words
+from .files import fetch
 
 
 @dataclass(frozen=True)

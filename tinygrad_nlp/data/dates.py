@@ -1,7 +1,7 @@
-"""The date task of sequence-to-sequence models: from ``"AUGUST 19, 2003"`` to ``"2003-08-19"``.
+"""The date task of sequence-to-sequence models: from `"AUGUST 19, 2003"` to `"2003-08-19"`.
 
-The task and its file are those of *Deep Learning from Scratch 2*, ch. 8, ``dataset/date.txt``: 50,000
-rows, each a question of 29 characters (padded with spaces), then ``_``, then the answer. Where the file is
+The task and its file are those of *Deep Learning from Scratch 2*, ch. 8, `dataset/date.txt`: 50,000
+rows, each a question of 29 characters (padded with spaces), then `_`, then the answer. Where the file is
 not at hand, rows of the same kind are made here.
 """
 
@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from tinygrad_nlp.data.files import fetch, find
-from tinygrad_nlp.text import Vocab
+from ..text import Vocab
+from .files import fetch, find
 
 # The longest question is "WEDNESDAY, SEPTEMBER 10, 1997".
 QUESTION_LENGTH = 29
@@ -40,11 +40,11 @@ class DateData:
     """The date task as arrays of character ids.
 
     Attributes:
-        vocab: The characters; others are refused.
-        train: Questions x (N, 29) and answers t (N, 11), int64. A question is padded with spaces at its end;
-            an answer is ``_YYYY-MM-DD``, whose ``_`` is the start symbol of the decoder.
-        test: The same, for the rows that are kept for testing: a tenth of all.
-        source: ``"book"`` or ``"made"``: which rows these are.
+        vocab: the characters; others are refused.
+        train: questions x (N, 29) and answers t (N, 11), int64. A question is padded with spaces at its end;
+            an answer is `_YYYY-MM-DD`, whose `_` is the start symbol of the decoder.
+        test: the same, for the rows that are kept for testing: a tenth of all.
+        source: `"book"` or `"made"`: which rows these are.
     """
 
     vocab: Vocab
@@ -56,8 +56,8 @@ class DateData:
 def make_dates(n: int, seed: int) -> tuple[list[str], list[str]]:
     """Random dates, written in the ways of the book's file.
 
-    The days are drawn evenly from 1970 to 2017. A question has, evenly, one of the four forms ``9/27/94``,
-    ``Sep 27, 1994``, ``September 27, 1994`` and ``Tuesday, September 27, 1994``; the words are in Title case
+    The days are drawn evenly from 1970 to 2017. A question has, evenly, one of the four forms `9/27/94`,
+    `Sep 27, 1994`, `September 27, 1994` and `Tuesday, September 27, 1994`; the words are in Title case
     half of the time, and in lower and UPPER case a quarter each. The names are English in every locale.
 
     Example:
@@ -65,11 +65,11 @@ def make_dates(n: int, seed: int) -> tuple[list[str], list[str]]:
         (['12/14/08', '2/10/74'], ['2008-12-14', '1974-02-10'])
 
     Args:
-        n: The number of dates; they may repeat.
-        seed: The seed of the random numbers.
+        n: the number of dates; they may repeat.
+        seed: the seed of the random numbers.
 
     Returns:
-        n questions, without padding, and their n answers, ``YYYY-MM-DD``.
+        n questions, without padding, and their n answers, `YYYY-MM-DD`.
 
     Raises:
         ValueError: n is less than 1.
@@ -100,16 +100,16 @@ def _write(day: datetime.date, form: int) -> str:
 
 
 def read_dates(path: str | Path) -> tuple[list[str], list[str]]:
-    """The rows of a file in the format of the book's ``dataset/date.txt``.
+    """The rows of a file in the format of the book's `dataset/date.txt`.
 
     Args:
-        path: A text file; each row is a question of at most 29 characters, ``_``, and ``YYYY-MM-DD``.
+        path: a text file; each row is a question of at most 29 characters, `_`, and `YYYY-MM-DD`.
 
     Returns:
-        The questions, without padding, and their answers, without the ``_``.
+        The questions, without padding, and their answers, without the `_`.
 
     Raises:
-        ValueError: A row has another format, or the file has no rows; the message names file and line.
+        ValueError: a row has another format, or the file has no rows; the message names file and line.
     """
     questions, answers = [], []
     with Path(path).open(encoding="utf-8") as file:
@@ -130,7 +130,7 @@ def read_dates(path: str | Path) -> tuple[list[str], list[str]]:
 def load_dates(source: Literal["auto", "book", "made"] = "auto", n: int = 50_000, seed: int = 1984) -> DateData:
     """The date task, ready for a model: encoded, padded, and split as the book splits it.
 
-    The book (*Deep Learning from Scratch 2*, ch. 7, ``dataset/sequence.py``) shuffles the rows with NumPy's
+    The book (*Deep Learning from Scratch 2*, ch. 7, `dataset/sequence.py`) shuffles the rows with NumPy's
     legacy generator, seed 1984, and keeps the last tenth for testing. With the book's file the arrays and the
     ids are the book's own: x (45000, 29) and t (45000, 11) for training, 5,000 rows for testing, and 59
     characters. Rows repeat, so a few questions of the test rows are also in the training rows.
@@ -142,18 +142,18 @@ def load_dates(source: Literal["auto", "book", "made"] = "auto", n: int = 50_000
         ((900, 29), (900, 11), 'Jun 24, 2013                 ', '_2013-06-24')
 
     Args:
-        source: ``"book"`` takes the book's file, and downloads it where it is not on this machine;
-            ``"made"`` makes the rows; ``"auto"`` takes the book's file where it is on this machine, and
-            makes the rows otherwise. ``DateData.source`` says which it was.
-        n: The number of rows to make; the book's file always has 50,000.
-        seed: The seed of the shuffle, and of the rows that are made.
+        source: `"book"` takes the book's file, and downloads it where it is not on this machine;
+            `"made"` makes the rows; `"auto"` takes the book's file where it is on this machine, and
+            makes the rows otherwise. `DateData.source` says which it was.
+        n: the number of rows to make; the book's file always has 50,000.
+        seed: the seed of the shuffle, and of the rows that are made.
 
     Returns:
         The vocabulary, and the arrays for training and testing.
 
     Raises:
-        ValueError: The source has another name, or a row of the file has another format.
-        FileNotFoundError: The book's file was asked for and cannot be had.
+        ValueError: the source has another name, or a row of the file has another format.
+        FileNotFoundError: the book's file was asked for and cannot be had.
     """
     path: Path | None
     if source == "book":

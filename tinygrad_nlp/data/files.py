@@ -1,10 +1,10 @@
 """Where real data lie: in the user's own folder, in the cache, or at a public address.
 
-A data file has a name such as ``"dlfs2/date.txt"``. It is looked for in this order:
+A data file has a name such as `"dlfs2/date.txt"`. It is looked for in this order:
 
-1. in the folder that the environment variable ``TINYGRAD_NLP_DATA`` names;
-2. in the cache folder of the user (``cache_folder``);
-3. at its public address, from where it is downloaded into the cache (``fetch`` only).
+1. in the folder that the environment variable `TINYGRAD_NLP_DATA` names;
+2. in the cache folder of the user (`cache_folder`);
+3. at its public address, from where it is downloaded into the cache (`fetch` only).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ REGISTRY = {
 def cache_folder() -> Path:
     """Where downloads are kept.
 
-    It is the folder that ``pooch.os_cache("tinygrad_nlp")`` gives, found without pooch, so that a file
+    It is the folder that `pooch.os_cache("tinygrad_nlp")` gives, found without pooch, so that a file
     that was downloaded once is still found where pooch is not installed.
 
     Returns:
@@ -73,14 +73,14 @@ def find(name: str) -> Path | None:
     files change, and a user may have a version of their own.
 
     Args:
-        name: The file's name in the registry, with forward slashes, e.g. ``"dlfs2/date.txt"``.
+        name: the file's name in the registry, with forward slashes, e.g. `"dlfs2/date.txt"`.
 
     Returns:
-        The path, or None where the file is neither under ``TINYGRAD_NLP_DATA`` nor in the cache.
+        The path, or None where the file is neither under `TINYGRAD_NLP_DATA` nor in the cache.
 
     Raises:
-        ValueError: No data file has this name.
-        NotADirectoryError: ``TINYGRAD_NLP_DATA`` is set to something that is not a folder.
+        ValueError: no data file has this name.
+        NotADirectoryError: `TINYGRAD_NLP_DATA` is set to something that is not a folder.
     """
     _, expected = _entry(name)
     for path in _places(name):
@@ -100,18 +100,18 @@ def find(name: str) -> Path | None:
 def fetch(name: str) -> Path:
     """The place of a data file on this machine, after a download where it is not here yet.
 
-    Downloading needs pooch (``pip install "tinygrad_nlp[data]"``).
+    Downloading needs pooch (`pip install "tinygrad_nlp[data]"`).
 
     Args:
-        name: The file's name in the registry, with forward slashes, e.g. ``"dlfs2/date.txt"``.
+        name: the file's name in the registry, with forward slashes, e.g. `"dlfs2/date.txt"`.
 
     Returns:
         The path of the file.
 
     Raises:
-        ValueError: No data file has this name.
-        NotADirectoryError: ``TINYGRAD_NLP_DATA`` is set to something that is not a folder.
-        FileNotFoundError: The file is not here and could not be downloaded; the message says why, and
+        ValueError: no data file has this name.
+        NotADirectoryError: `TINYGRAD_NLP_DATA` is set to something that is not a folder.
+        FileNotFoundError: the file is not here and could not be downloaded; the message says why, and
             where to put the file.
     """
     found = find(name)

@@ -11,8 +11,8 @@ import numpy as np
 class DataLoader:
     """Gives out the rows of arrays in mini-batches, every row once an epoch.
 
-    Each ``for`` loop over the loader is one epoch, with an order of its own. A loop that was left early is
-    over: the next loop is the next epoch. Only a loader that ``load_state_dict`` has put into the middle of
+    Each `for` loop over the loader is one epoch, with an order of its own. A loop that was left early is
+    over: the next loop is the next epoch. Only a loader that `load_state_dict` has put into the middle of
     an epoch goes on there.
 
     Example:
@@ -24,18 +24,18 @@ class DataLoader:
         (1, 2) [4]
 
     Args:
-        arrays: Arrays (N, ...) of one length N, such as ``(x, t)``; row i of each belongs together.
-        batch_size: The number of rows in a batch; the last batch of an epoch may have fewer.
-        shuffle: Whether an epoch's order is random, or that of the rows.
-        seed: The seed of the loader's own random numbers; nothing else draws from them.
-        drop_last: Whether a last batch with fewer rows is left out.
+        arrays: arrays (N, ...) of one length N, such as `(x, t)`; row i of each belongs together.
+        batch_size: the number of rows in a batch; the last batch of an epoch may have fewer.
+        shuffle: whether an epoch's order is random, or that of the rows.
+        seed: the seed of the loader's own random numbers; nothing else draws from them.
+        drop_last: whether a last batch with fewer rows is left out.
 
     Attributes:
-        epoch: The number of epochs that are over.
+        epoch: the number of epochs that are over.
 
     Raises:
-        TypeError: ``arrays`` is one array.
-        ValueError: The arrays have different lengths or no rows, or an epoch would have no batch.
+        TypeError: `arrays` is one array.
+        ValueError: the arrays have different lengths or no rows, or an epoch would have no batch.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class DataLoader:
         next loop is empty, as the rest of this one is; saved after a loop has ended, with the next epoch.
 
         Returns:
-            What ``load_state_dict`` takes, made of types that JSON knows: the number of rows, whether they
+            What `load_state_dict` takes, made of types that JSON knows: the number of rows, whether they
             are shuffled, the epoch, the position in it (in rows), and the state of the random bit
             generator at the epoch's start, from which the epoch's order is drawn again.
         """
@@ -127,10 +127,10 @@ class DataLoader:
         """Go where another loader of the same data stood: the next loop gives the batches that were left.
 
         Args:
-            state: What ``state_dict`` gave.
+            state: what `state_dict` gave.
 
         Raises:
-            ValueError: The state is of a loader with another number of rows, or with another ``shuffle``.
+            ValueError: the state is of a loader with another number of rows, or with another `shuffle`.
         """
         for name, own in (("rows", self._rows), ("shuffle", self.shuffle)):
             if state[name] != own:

@@ -22,16 +22,16 @@ def pad_sequences(
                [ True, False, False]])
 
     Args:
-        sequences: N sequences of ids; a sequence may be empty.
-        value: The id that fills.
-        length: The length T of the rows; None takes the longest sequence's.
+        sequences: n sequences of ids; a sequence may be empty.
+        value: the id that fills.
+        length: the length T of the rows; None takes the longest sequence's.
 
     Returns:
         The array (N, T), int64, and its mask (N, T), bool, True where the sequence itself is.
 
     Raises:
-        ValueError: There are no sequences, or one is longer than ``length``, or is not one-dimensional.
-        TypeError: A sequence has values that are not integers.
+        ValueError: there are no sequences, or one is longer than `length`, or is not one-dimensional.
+        TypeError: a sequence has values that are not integers.
     """
     rows = [np.asarray(sequence) for sequence in sequences]
     for i, row in enumerate(rows):
@@ -55,14 +55,14 @@ def lengths_to_mask(lengths: Sequence[int] | np.ndarray, length: int | None = No
                [False, False, False]])
 
     Args:
-        lengths: The lengths of N sequences, (N,), integers from 0.
-        length: The length T of the rows; None takes the largest of ``lengths``.
+        lengths: the lengths of N sequences, (N,), integers from 0.
+        length: the length T of the rows; None takes the largest of `lengths`.
 
     Returns:
-        The mask (N, T), bool, True at the first ``lengths[i]`` places of row i.
+        The mask (N, T), bool, True at the first `lengths[i]` places of row i.
 
     Raises:
-        ValueError: There are no lengths, or one is negative or larger than ``length``.
+        ValueError: there are no lengths, or one is negative or larger than `length`.
     """
     lengths = np.asarray(lengths)
     if lengths.ndim != 1 or lengths.size == 0:

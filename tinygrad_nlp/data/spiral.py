@@ -6,7 +6,7 @@ import numpy as np
 
 
 def spiral(seed: int = 1984) -> tuple[np.ndarray, np.ndarray]:
-    """Three spiral arms of 100 points each (*Deep Learning from Scratch 2*, ch. 1, ``dataset/spiral.py``).
+    """Three spiral arms of 100 points each (*Deep Learning from Scratch 2*, ch. 1, `dataset/spiral.py`).
 
     Point i of class j lies at radius r = i / 100 and angle θ = 4 j + 4 r + 0.2 ε, ε ~ N(0, 1), with the
     coordinates (r sin θ, r cos θ). With the default seed the points are those of the book.
@@ -17,7 +17,7 @@ def spiral(seed: int = 1984) -> tuple[np.ndarray, np.ndarray]:
         ((300, 2), dtype('float32'), (300,), dtype('int64'), array([-0.00097699,  0.00995216], dtype=float32))
 
     Args:
-        seed: The seed of NumPy's legacy generator, which the book uses.
+        seed: the seed of NumPy's legacy generator, which the book uses.
 
     Returns:
         The points x (300, 2), float32, and their class ids t (300,), int64, in the order of the classes.

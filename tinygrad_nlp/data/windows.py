@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_nlp.data.loader import DataLoader
+from .loader import DataLoader
 
 IGNORE = -100  # a target that does not count: the default of `nn.functional.cross_entropy`, as in PyTorch
 

@@ -23,6 +23,11 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         weight: (out, in).
         bias: (out,), or None.
 
+    All of one floating dtype.
+
+    Returns:
+        (…, out), of that dtype.
+
     Raises:
         ValueError: shapes that do not fit.
         TypeError: an argument that is neither an array nor a Variable.

@@ -12,7 +12,7 @@ from ..backend import generator, get_array_module
 
 
 def normal_(parameter: Variable, std: float = 1.0) -> None:
-    """Gaussian with mean 0.
+    """Gaussian with mean 0, drawn in float32.
 
     Args:
         parameter: of any shape; keeps its dtype.
@@ -22,7 +22,7 @@ def normal_(parameter: Variable, std: float = 1.0) -> None:
 
 
 def uniform_(parameter: Variable, bound: float) -> None:
-    """Uniform in [-bound, bound).
+    """Uniform in [-bound, bound), drawn in float32.
 
     Args:
         parameter: of any shape; keeps its dtype.
@@ -32,7 +32,11 @@ def uniform_(parameter: Variable, bound: float) -> None:
 
 
 def zeros_(parameter: Variable) -> None:
-    """Zeros."""
+    """Zeros.
+
+    Args:
+        parameter: of any shape; keeps its dtype.
+    """
     _fill(parameter, 0)
 
 
@@ -40,6 +44,9 @@ def fan_in_normal_(parameter: Variable) -> None:
     """Gaussian with std 1 / √fan_in, for a weight (out, in): outputs as large as inputs (LeCun et al., 1998).
 
     *Deep Learning from Scratch 2* starts its LSTMs and affine layers so.
+
+    Args:
+        parameter: (…, in), of one axis at least; keeps its dtype.
     """
     normal_(parameter, 1 / math.sqrt(parameter.shape[-1]))
 
@@ -49,6 +56,9 @@ def orthogonal_(parameter: Variable) -> None:
 
     Multiplying with it keeps the length of a vector, so that a state is neither lost nor blown up over many steps
     (Saxe et al., 2014).
+
+    Args:
+        parameter: (n, n) or (k n, n); keeps its dtype.
 
     Raises:
         ValueError: the shape is another.

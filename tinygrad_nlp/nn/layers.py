@@ -31,10 +31,13 @@ class Linear(Module):
             init.uniform_(parameter, 1 / math.sqrt(in_features))
 
     def forward(self, x: Any) -> Any:
-        """(…, in) → (…, out).
+        """Multiply by the weight, and add the bias.
 
         Args:
             x: (…, in), of the dtype of the weight.
+
+        Returns:
+            (…, out), of that dtype.
 
         Raises:
             ValueError: it has another number of features.
@@ -63,10 +66,13 @@ class Embedding(Module):
         init.normal_(self.weight)
 
     def forward(self, ids: Any) -> Any:
-        """Integers (…) → (…, D).
+        """Look the vectors up.
 
         Args:
-            ids: each in [0, V).
+            ids: integers (…), each in [0, V).
+
+        Returns:
+            (…, D), of the dtype of the weight.
 
         Raises:
             IndexError: an id outside the table.
@@ -154,7 +160,7 @@ class DotAttention(Module):
 
 
 class Dropout(Module):
-    """In training, zero elements with probability p and scale the others by 1 / (1 - p).
+    """In training, zero elements with probability p and scale the others by 1 / (1 - p) (Srivastava et al., 2014).
 
     Args:
         p: in [0, 1).
@@ -169,7 +175,14 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x: Any) -> Any:
-        """x itself in evaluation."""
+        """Drop elements, in training only.
+
+        Args:
+            x: of any shape and a floating dtype.
+
+        Returns:
+            Of the shape and dtype of x; in evaluation x itself.
+        """
         return F.dropout(x, self.p, self.training)
 
     def extra_repr(self) -> str:
@@ -188,5 +201,13 @@ class CrossEntropyLoss(Module):
         self.ignore_index = ignore_index
 
     def forward(self, logits: Any, targets: Any) -> Any:
-        """(…, V) and ids (…,) → a scalar."""
+        """Compare scores with what is right.
+
+        Args:
+            logits: scores (…, V), before any softmax, of a floating dtype.
+            targets: ids (…,), each in [0, V) or `ignore_index`.
+
+        Returns:
+            The mean loss in nats, a scalar of the dtype of the logits.
+        """
         return F.cross_entropy(logits, targets, self.ignore_index)

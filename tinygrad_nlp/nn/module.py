@@ -53,7 +53,14 @@ class Module:
     _name: str | None = None  # the attribute under which the module around this one holds it
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes."""
+        """What the module computes: a subclass writes it.
+
+        Args:
+            *args, **kwargs: those of the call.
+
+        Returns:
+            What the subclass gives.
+        """
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -75,16 +82,23 @@ class Module:
 
     # --- what it holds ------------------------------------------------------------------------------------------------
 
-    def children(self) -> Iterator[tuple[str, Module]]:
+    def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly in this one, with their names."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module (named "") and all inside it, with dotted names; one held twice comes twice."""
+        """This module and all inside it, with dotted names; one held twice comes twice.
+
+        Args:
+            prefix: the name of this module, empty by default, and the beginning of the others.
+
+        Yields:
+            Names and modules, a module before those in it.
+        """
         yield prefix, self
-        for name, child in self.children():
+        for name, child in self.named_children():
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
@@ -109,7 +123,14 @@ class Module:
     # --- what is done to all of it ------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Module:
-        """Switch this module and all inside it to training (dropout on), or with False to evaluation."""
+        """Switch this module and all inside it to training (dropout on) or to evaluation.
+
+        Args:
+            mode: True for training, False for evaluation.
+
+        Returns:
+            The module itself.
+        """
         for _, module in self.named_modules():
             module.training = mode
         return self
@@ -126,7 +147,13 @@ class Module:
     cleargrads = zero_grad  # its name in Chainer and DeZero
 
     def to(self, device: str) -> Module:
-        """Move all parameters to "cpu" or "cuda", in place. Gradients are forgotten.
+        """Move all parameters, in place. Gradients are forgotten.
+
+        Args:
+            device: "cpu", "cuda" or "cuda:1".
+
+        Returns:
+            The module itself.
 
         Raises:
             ValueError: no device has this name.
@@ -190,7 +217,7 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.children()]
+        children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return f"{type(self).__name__}({self.extra_repr()}\n  " + "\n  ".join(children) + "\n)"
@@ -209,21 +236,25 @@ class ModuleList(Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        for position, module in self.children():  # a list is not called, so that its modules carry its name, too
+        for position, module in self.named_children():  # a list is not called, so that its modules carry its name, too
             module._name = f"{self._name}.{position}" if self._name else position
 
     def append(self, module: Module) -> None:
-        """Add a module at the end."""
+        """Add a module at the end.
+
+        Args:
+            module: named by its position.
+        """
         setattr(self, str(len(self)), module)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self.children())
+        return sum(1 for _ in self.named_children())
 
     def __getitem__(self, index: int) -> Module:
-        return [module for _, module in self.children()][index]
+        return [module for _, module in self.named_children()][index]
 
     def __iter__(self) -> Iterator[Module]:
-        return (module for _, module in self.children())
+        return (module for _, module in self.named_children())
 
 
 class Sequential(Module):
@@ -246,7 +277,11 @@ class Sequential(Module):
             self.append(step)
 
     def append(self, step: Any) -> None:
-        """Add a module or a function at the end."""
+        """Add a module or a function at the end.
+
+        Args:
+            step: takes one argument.
+        """
         if isinstance(step, Module):
             setattr(self, str(len(self.steps)), step)
         self.steps.append(step)
@@ -261,7 +296,14 @@ class Sequential(Module):
         return iter(self.steps)
 
     def forward(self, x: Any) -> Any:
-        """Pass x through all of them."""
+        """Pass x through all of them.
+
+        Args:
+            x: what the first step takes.
+
+        Returns:
+            What the last step gives; x itself where there is none.
+        """
         for step in self.steps:
             x = step(x)
         return x

@@ -84,18 +84,21 @@ class Optimizer:
         Args:
             data: of the parameter.
             gradient: of the same shape; not to be changed.
-            state: the arrays of the slots.
+            *state: the arrays of the slots.
         """
         raise NotImplementedError
 
     def update_rows(self, data: Array, gradient: RowSparse) -> bool:
-        """The rule for a row-sparse gradient, if it leaves rows of zero gradient as they are; says whether it did it.
+        """The rule for a row-sparse gradient, if it leaves rows of zero gradient as they are.
 
         A rule with moments changes all rows at every step: it takes the dense gradient.
 
         Args:
             data: of the parameter (V, D).
             gradient: of some of its rows; not to be changed.
+
+        Returns:
+            Whether the rule did it; if not, `update` gets the dense gradient.
         """
         return False
 
@@ -142,7 +145,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent: p ← p - lr g.
+    """Stochastic gradient descent: p ← p - lr g (Robbins and Monro, 1951).
 
     Args:
         parameters: see Optimizer.

@@ -1,7 +1,7 @@
 """Pictures of data, training and attention: the only place of the library that imports matplotlib.
 
-Every function takes plain arrays and returns a ``matplotlib.figure.Figure``, made without pyplot: no window
-opens, no backend is chosen, nothing has to be closed. ``save`` writes it to a file, and a notebook shows it.
+Every function takes plain arrays and returns a `matplotlib.figure.Figure`, made without pyplot: no window
+opens, no backend is chosen, nothing has to be closed. `save` writes it to a file, and a notebook shows it.
 """
 
 try:
@@ -9,10 +9,10 @@ try:
 except ImportError as error:
     raise ImportError('tinygrad_nlp.plot needs matplotlib: pip install "tinygrad_nlp[viz]"') from error
 
-from tinygrad_nlp.plot.attention import attention_map, attention_maps
-from tinygrad_nlp.plot.boundary import decision_boundary
-from tinygrad_nlp.plot.curves import learning_curve
-from tinygrad_nlp.plot.style import PALETTE, save, style
+from .attention import attention_map, attention_maps
+from .boundary import decision_boundary
+from .curves import learning_curve
+from .style import PALETTE, save, style
 
 __all__ = [
     "PALETTE",

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from tinygrad_nlp.plot.style import PALETTE, style
+from .style import PALETTE, style
 
 _SPACE = "␣"
 
@@ -31,7 +31,7 @@ def attention_map(
     """Draw the attention weights of one sequence (*Deep Learning from Scratch 2*, ch. 8, fig. 8-27).
 
     Input symbols stand along the x axis, output symbols along the y axis, from top to bottom. White is a
-    weight of 0 and the darkest blue a weight of 1, in every picture alike. A space is written ``␣``.
+    weight of 0 and the darkest blue a weight of 1, in every picture alike. A space is written `␣`.
 
     Example:
         >>> figure = attention_map(np.eye(3), "abc", ["x", "y", "z"])
@@ -39,17 +39,17 @@ def attention_map(
         ['x', 'y', 'z']
 
     Args:
-        weights: Weights (T_out, T_in); row i says where the model looked as it wrote output symbol i. For a
-            model that reads its input reversed, turn them around first: ``weights[:, ::-1]``.
-        inputs: The T_in input symbols: a string of letters, or a list of words.
-        outputs: The T_out output symbols, likewise.
-        title: The map's title.
+        weights: weights (T_out, T_in); row i says where the model looked as it wrote output symbol i. For a
+            model that reads its input reversed, turn them around first: `weights[:, ::-1]`.
+        inputs: the T_in input symbols: a string of letters, or a list of words.
+        outputs: the T_out output symbols, likewise.
+        title: the map's title.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: The shape of the weights is not (T_out, T_in).
+        ValueError: the shape of the weights is not (T_out, T_in).
     """
     return attention_maps([weights], [inputs], [outputs], None if title is None else [title])
 
@@ -70,16 +70,16 @@ def attention_maps(
         3
 
     Args:
-        weights: The weights of each map, (T_out, T_in), as in ``attention_map``.
-        inputs: The input symbols of each map.
-        outputs: The output symbols of each map.
-        titles: The title of each map.
+        weights: the weights of each map, (T_out, T_in), as in `attention_map`.
+        inputs: the input symbols of each map.
+        outputs: the output symbols of each map.
+        titles: the title of each map.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: There are no maps, the lists have different lengths, or the shape of a map's weights is
+        ValueError: there are no maps, the lists have different lengths, or the shape of a map's weights is
             not (T_out, T_in).
     """
     titles = [""] * len(weights) if titles is None else titles

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from tinygrad_nlp.plot.style import PALETTE, style
+from .style import PALETTE, style
 
 _MARKERS = "osD^vP*"  # classes differ in shape too, for print without colours
 _GRID = 400  # points of the plane along each side at which the classifier is asked
@@ -26,18 +26,18 @@ def decision_boundary(
         ['class 0', 'class 1']
 
     Args:
-        predict: Takes points (n, 2), of the dtype of x, and gives class ids (n,), integers, or scores
+        predict: takes points (n, 2), of the dtype of x, and gives class ids (n,), integers, or scores
             (n, C), of which the largest wins. It is called once, with 160,000 points.
-        x: The data (N, 2).
-        t: The class ids of the data (N,), integers from 0.
-        title: The figure's title.
+        x: the data (N, 2).
+        t: the class ids of the data (N,), integers from 0.
+        title: the figure's title.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: x is not (N, 2), t is not (N,), or ``predict`` gives something of another shape.
-        TypeError: Class ids are not integers.
+        ValueError: x is not (N, 2), t is not (N,), or `predict` gives something of another shape.
+        TypeError: class ids are not integers.
     """
     x, t = np.asarray(x), np.asarray(t)
     if x.ndim != 2 or x.shape[1] != 2 or t.shape != x.shape[:1]:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tinygrad_nlp.plot.style import PALETTE, style
+from .style import PALETTE, style
 
 # A series with more points than this is drawn faint, under its moving average over 1/50 of its points.
 _DENSE = 100
@@ -20,8 +20,8 @@ def learning_curve(
 ) -> Figure:
     """Draw the series of a training run, one panel for each quantity, over one common x axis.
 
-    The quantity is the last word of a series' name: ``"loss"`` and ``"validation loss"`` share a panel,
-    ``"test_accuracy"`` has another. Losses come first. A series of more than 100 points, such as the loss of
+    The quantity is the last word of a series' name: `"loss"` and `"validation loss"` share a panel,
+    `"test_accuracy"` has another. Losses come first. A series of more than 100 points, such as the loss of
     every step, is drawn faint, under its centred moving average.
 
     Example:
@@ -31,16 +31,16 @@ def learning_curve(
         ['loss', 'accuracy']
 
     Args:
-        history: For each name its points (x, value); x is the time in the unit of ``x_label``. Words in a
-            name are parted by spaces, ``_`` or ``/``.
-        title: The figure's title.
-        x_label: What x counts: ``"epoch"`` or ``"step"``.
+        history: for each name its points (x, value); x is the time in the unit of `x_label`. Words in a
+            name are parted by spaces, `_` or `/`.
+        title: the figure's title.
+        x_label: what x counts: `"epoch"` or `"step"`.
 
     Returns:
         The figure, with the panels from top to bottom.
 
     Raises:
-        ValueError: The history has no points.
+        ValueError: the history has no points.
     """
     panels: dict[str, dict[str, np.ndarray]] = {}
     for name, points in sorted(history.items(), key=lambda item: _quantity(item[0]) != "loss"):
@@ -83,6 +83,6 @@ def _quantity(name: str) -> str:
 
 
 def _moving_average(values: np.ndarray, width: int) -> np.ndarray:
-    """The mean of the ``width`` (odd) values around each value; at the ends, of those that exist."""
+    """The mean of the `width` (odd) values around each value; at the ends, of those that exist."""
     window = np.ones(width)
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")

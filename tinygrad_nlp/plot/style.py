@@ -48,7 +48,7 @@ def font_families() -> list[str]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the look of this library inside a ``with`` block; outside, matplotlib's settings are untouched.
+    """Draw in the look of this library inside a `with` block; outside, matplotlib's settings are untouched.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -97,15 +97,15 @@ def save(figure: Figure, path: str | Path) -> Path:
         'empty.svg'
 
     Args:
-        figure: A figure of this library, or any other of matplotlib.
-        path: A path that ends in ``.png`` (200 dots per inch), ``.svg`` or ``.pdf``.
+        figure: a figure of this library, or any other of matplotlib.
+        path: a path that ends in `.png` (200 dots per inch), `.svg` or `.pdf`.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: The path has another suffix.
-        OSError: The file cannot be written; the message names it and the reason.
+        ValueError: the path has another suffix.
+        OSError: the file cannot be written; the message names it and the reason.
     """
     path = Path(path)
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):

@@ -16,16 +16,32 @@ class Callback:
     """Does something at the joints of a training run; a subclass overrides what it needs."""
 
     def on_start(self, trainer: Trainer) -> None:
-        """Before the first step of `fit`."""
+        """Before the first step of `fit`.
+
+        Args:
+            trainer: at work.
+        """
 
     def on_step(self, trainer: Trainer) -> None:
-        """After a step: `trainer.batch` and `trainer.loss` are those of the step."""
+        """After a step.
+
+        Args:
+            trainer: its `batch` and `loss` are those of the step.
+        """
 
     def on_epoch(self, trainer: Trainer) -> None:
-        """After an epoch."""
+        """After an epoch.
+
+        Args:
+            trainer: its `loader.epoch` counts this one, too.
+        """
 
     def on_stop(self, trainer: Trainer) -> None:
-        """After the last step of `fit`, also when it was interrupted or failed."""
+        """After the last step of `fit`, also when it was interrupted or failed.
+
+        Args:
+            trainer: its `interrupted` tells Ctrl-C from the end.
+        """
 
 
 class ProgressBar(Callback):

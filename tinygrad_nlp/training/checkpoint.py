@@ -86,8 +86,11 @@ class Checkpoint:
             model: any.
             optimizer: of its parameters.
             loader: of the batches.
-            history: see `Trainer`.
-            extra: anything that JSON can hold.
+            history: see `Trainer`; empty by default.
+            extra: anything that JSON can hold; nothing by default.
+
+        Returns:
+            A checkpoint that holds the arrays themselves: save it before the next step.
         """
         random = generator().bit_generator.state
         return cls(
@@ -153,6 +156,9 @@ class Checkpoint:
         Args:
             path: of the file.
 
+        Returns:
+            The checkpoint, with NumPy arrays.
+
         Raises:
             FileNotFoundError: there is none.
             ValueError: it is cut short, or no checkpoint of this library.
@@ -174,6 +180,9 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
 
     Args:
         path: of the folder; those above it are made, too.
+
+    Returns:
+        The folder.
 
     Raises:
         OSError: it cannot be made, or not be written to; the message names it.

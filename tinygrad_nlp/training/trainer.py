@@ -123,7 +123,10 @@ class Trainer:
         """The state of the run, between two steps.
 
         Args:
-            extra: anything that JSON can hold.
+            extra: anything that JSON can hold; nothing by default.
+
+        Returns:
+            A checkpoint that holds the arrays themselves: save it before the next step.
         """
         return Checkpoint.of(self.model, self.optimizer, self.loader, self.history, extra)
 

@@ -12,7 +12,12 @@ from ...threads import count, matmul, side_by_side, slices
 
 
 class Attention(Fused):
-    """softmax(scale · Q Kᵀ) V. `nn.functional.attention` has the arguments and the source."""
+    """softmax(scale · Q Kᵀ) V. `nn.functional.attention` has the inputs and the source.
+
+    Args:
+        scale: of the scores.
+        mask: boolean (…, T, S), True where a query may look; None lets each look everywhere.
+    """
 
     name = "attention"
 

@@ -12,10 +12,14 @@ from ...backend import Array, get_array_module
 
 
 class CrossEntropy(Fused):
-    """Mean of -log softmax(x)[t] over the counted rows. `nn.functional.cross_entropy` has the arguments.
+    """Mean of -log softmax(x)[t] over the counted rows. `nn.functional.cross_entropy` has the inputs.
 
     The kernel writes the gradient, (softmax(x) - onehot(t)) / count, while it has the exponentials at hand: backward
     has nothing left to do but multiply.
+
+    Args:
+        targets: ids (rows,), the logits' leading axes as one.
+        ignore_index: a target that does not count.
     """
 
     name = "cross_entropy"

@@ -24,6 +24,9 @@ class LSTM(Fused):
     - The gates lie in the order i, f, o, g, and c behind them: a step takes the sigmoid of three gates and the tanh of
       the fourth in one pass, as σ(a) = tanh(a/2)/2 + 1/2, and makes i g and f c as one product of neighbours.
     - A large batch is cut into one part per core; the parts run through the time loop side by side.
+
+    Args:
+        mask: boolean (N, T), False where a step is left out; None leaves none out.
     """
 
     name = "lstm"
