@@ -58,7 +58,8 @@ class ProgressBar(Callback):
     def on_start(self, trainer: Trainer) -> None:
         """Open the bar, at the step where a resumed run goes on."""
         self.counted = 0
-        self.bar = tqdm(total=trainer.total_steps, initial=trainer.steps, unit="step", dynamic_ncols=True)
+        total, done = trainer.total_steps, trainer.steps
+        self.bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, disable=done >= total)
 
     def on_step(self, trainer: Trainer) -> None:
         """Move on."""
