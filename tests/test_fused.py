@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,20 +14,21 @@ from hypothesis.extra import numpy as hnp
 import tinygrad_nlp as tn
 from tests.op_table import arrays
 from tinygrad_nlp import Variable
-from tinygrad_nlp.autograd import engine
+from tinygrad_nlp.autograd import Fused, engine
 from tinygrad_nlp.nn import functional as F
 from tinygrad_nlp.nn import fused
-from tinygrad_nlp.nn.fused import attention, lstm
+from tinygrad_nlp.nn.fused import attention, recurrence
 from tinygrad_nlp.threads import slices
 
 
 @dataclass(frozen=True)
 class Case:
-    """A kernel with its settings, its inputs, and into how many parts it cuts the batch."""
+    """A kernel with its settings, its inputs, into how many parts it cuts the batch, and whether these are large."""
 
-    kernel: Callable[[], fused.LSTM | fused.Attention | fused.CrossEntropy]
+    kernel: Callable[[], Fused]
     arrays: tuple[np.ndarray, ...]
     parts: int = 1
+    large: bool = False
 
     def run(self, *inputs):
         """The outputs of the kernel, always a tuple."""
@@ -38,7 +39,7 @@ class Case:
         return several(self.kernel().definition(*inputs))
 
     def as_dtype(self, dtype):
-        return Case(self.kernel, tuple(x.astype(dtype) for x in self.arrays), self.parts)
+        return replace(self, arrays=tuple(x.astype(dtype) for x in self.arrays))
 
 
 def several(ys):
@@ -56,14 +57,30 @@ def masks(*shape):
 
 
 @st.composite
-def lstms(draw):
+def recurrences(draw, function, gates, states=1, peepholes=0, **options):
+    """Masks, directions, dropout of h, with biases or without."""
     n, steps, features, hidden = (draw(SIZES) for _ in range(4))
-    gates = 4 * hidden
-    shapes = (
-        (n, steps, features), (n, hidden), (n, hidden), (gates, features), (gates, hidden), (gates,), (gates,)
-    )  # fmt: skip
-    mask = draw(masks(n, steps))
-    return Case(lambda: fused.LSTM(mask), tuple(draw(arrays(shape)) for shape in shapes), draw(PARTS))
+    dropout = hnp.arrays(np.float32, (n, hidden), elements=st.sampled_from([0.0, 2.0]))
+    settings = {
+        "mask": draw(masks(n, steps)), "reverse": draw(st.booleans()), "recurrent_mask": draw(st.none() | dropout),
+    }  # fmt: skip
+    weights = [(gates * hidden, features), (gates * hidden, hidden)]
+    weights += [(gates * hidden,)] * 2 if peepholes or draw(st.booleans()) else []
+    weights += [(peepholes * hidden,)] if peepholes else []
+    inputs = tuple(draw(arrays(shape)) for shape in [(n, steps, features), *[(n, hidden)] * states, *weights])
+    return Case(lambda: function(**settings, **options), inputs, draw(PARTS), draw(st.booleans()))
+
+
+RECURRENCES = {
+    "rnn": recurrences(fused.RNN, 1),
+    "rnn_relu": recurrences(fused.RNN, 1, nonlinearity="relu"),
+    "lstm": recurrences(fused.LSTM, 4, states=2),
+    "lstm_peepholes": recurrences(fused.LSTM, 4, states=2, peepholes=3),
+    "lstm_no_forget_gate": recurrences(fused.LSTM, 3, states=2, forget_gate=False),
+    "lstm_no_forget_gate_peepholes": recurrences(fused.LSTM, 3, states=2, peepholes=2, forget_gate=False),
+    "gru": recurrences(fused.GRU, 3),
+    "gru_reset_before": recurrences(fused.GRU, 3, reset_after=False),
+}
 
 
 @st.composite
@@ -84,16 +101,16 @@ def cross_entropies(draw):
     return Case(lambda: fused.CrossEntropy(targets, ignored), (draw(arrays((*leading, classes))),))
 
 
-each_kernel = pytest.mark.parametrize(
-    "cases", [lstms(), attentions(), cross_entropies()], ids=["lstm", "attention", "cross_entropy"]
-)
+KERNELS = {**RECURRENCES, "attention": attentions(), "cross_entropy": cross_entropies()}
+each_kernel = pytest.mark.parametrize("cases", KERNELS.values(), ids=KERNELS)
 
 
 @contextmanager
-def cut(parts):
-    """Whatever the sizes, the kernels cut a batch into so many parts, and run them in threads."""
+def cut(parts, large=False):
+    """Whatever the sizes, the kernels cut a batch into so many parts, small or large, and run them in threads."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lstm, "_number_of_parts", lambda x, hidden: min(parts, len(x)))
+        patch.setattr(recurrence, "_LARGE_BATCH", 0 if large else 64)
+        patch.setattr(recurrence, "number_of_parts", lambda x, hidden: max(1, min(parts, len(x))))
         patch.setattr(
             attention,
             "_parts",
@@ -130,7 +147,7 @@ def assert_all_close(actual, desired, rtol=1e-9, atol=1e-11):
 @given(data=st.data())
 def test_values_are_those_of_the_definition(cases, data):
     case = data.draw(cases)
-    with cut(case.parts):
+    with cut(case.parts, case.large):
         assert_all_close(case.run(*leaves(case.arrays)), case.define(*leaves(case.arrays)))
 
 
@@ -138,7 +155,7 @@ def test_values_are_those_of_the_definition(cases, data):
 @given(data=st.data())
 def test_without_a_graph_the_values_are_the_same_to_the_last_bit(cases, data):
     case = data.draw(cases)
-    with cut(case.parts):
+    with cut(case.parts, case.large):
         recorded = case.run(*leaves(case.arrays))
         with tn.no_grad():
             unrecorded = case.run(*leaves(case.arrays))
@@ -171,7 +188,7 @@ def test_gradients_are_those_of_the_definition_for_any_inputs_and_outputs(cases,
         return dense(tn.grad(ys, targets, weights, allow_unused=True), targets)
 
     used = sorted(data.draw(st.sets(st.sampled_from(range(len(case.run(*case.arrays)))), min_size=1), label="used"))
-    with cut(case.parts):
+    with cut(case.parts, case.large):
         assert_all_close(gradients(case.run), gradients(case.define))
 
 
@@ -179,7 +196,7 @@ def test_gradients_are_those_of_the_definition_for_any_inputs_and_outputs(cases,
 @given(data=st.data())
 def test_first_and_second_derivatives_are_right(cases, data):
     case = data.draw(cases)
-    with cut(case.parts):
+    with cut(case.parts, case.large):
         tn.check_grads(case.run, case.arrays, order=2, rtol=1e-5, atol=1e-7)
 
 
@@ -196,7 +213,7 @@ def test_gradients_of_gradients_are_those_of_the_definition(cases, data):
         second = tn.grad(first, [*inputs, *seeds], normal_like(first, seed=2), allow_unused=True)
         return [*first, *dense(second, [*inputs, *seeds])]
 
-    with cut(case.parts):
+    with cut(case.parts, case.large):
         assert_all_close(first_and_second(case.run), first_and_second(case.define))
 
 
@@ -204,7 +221,7 @@ def test_gradients_of_gradients_are_those_of_the_definition(cases, data):
 @given(data=st.data())
 def test_a_recorded_backward_gives_the_gradients_of_the_kernel(cases, data):
     case = data.draw(cases)
-    with cut(case.parts):
+    with cut(case.parts, case.large):
         inputs = leaves(case.arrays)
         outputs = case.run(*inputs)
         seeds = normal_like(outputs)
@@ -231,7 +248,7 @@ def test_a_recorded_backward_may_leave_constants_out(wanted):
 @given(data=st.data())
 def test_float32_stays_float32_and_float64_float64(cases, data):
     case = data.draw(cases)
-    with cut(case.parts):
+    with cut(case.parts, case.large):
         outputs_and_gradients = {}
         for dtype in (np.float32, np.float64):
             inputs = leaves(case.as_dtype(dtype).arrays)
@@ -250,7 +267,7 @@ def test_inputs_and_incoming_gradients_are_not_written_to(cases, data):
     before = [x.copy() for x in case.arrays]
     for x in case.arrays:
         x.flags.writeable = False
-    with cut(case.parts):
+    with cut(case.parts, case.large):
         inputs = leaves(case.arrays)
         outputs = case.run(*inputs)
         seeds = normal_like(outputs)
@@ -265,7 +282,7 @@ def test_inputs_and_incoming_gradients_are_not_written_to(cases, data):
 @given(data=st.data())
 def test_every_gradient_is_memory_of_its_own(cases, data):
     case = data.draw(cases)
-    with cut(case.parts), pytest.MonkeyPatch.context() as patch:
+    with cut(case.parts, case.large), pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "_CHEAP_TO_COPY", 0, raising=False)  # small arrays, too, are copied only where needed
         inputs = leaves(case.arrays)
         outputs = case.run(*inputs)
@@ -286,7 +303,7 @@ def test_every_gradient_is_memory_of_its_own(cases, data):
 @given(data=st.data())
 def test_a_second_backward_through_a_kept_graph_gives_the_same(cases, data):
     case = data.draw(cases)
-    with cut(case.parts):
+    with cut(case.parts, case.large):
         inputs = leaves(case.arrays)
         outputs = case.run(*inputs)
         seeds = normal_like(outputs)
@@ -360,9 +377,9 @@ def test_a_batch_of_nothing_has_gradients_of_nothing():
 
 
 def test_a_large_batch_is_cut_into_one_part_per_core(monkeypatch):
-    monkeypatch.setattr(lstm, "count", lambda: 3)
+    monkeypatch.setattr(recurrence, "count", lambda: 3)
     for (n, hidden), parts in {(96, 128): 3, (64, 128): 2, (500, 8): 1, (33, 500): 1, (1, 9999): 1}.items():
-        assert lstm._number_of_parts(np.empty((n, 1, 1)), hidden) == parts
+        assert recurrence.number_of_parts(np.empty((n, 1, 1)), hidden) == parts
     mask = np.random.default_rng(0).random((96, 3)) < 0.8
     inputs = leaves(lstm_inputs(n=96, steps=3, hidden=128, dtype=np.float64))
     case = Case(lambda: fused.LSTM(mask), ())

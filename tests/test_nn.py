@@ -224,6 +224,9 @@ def test_a_model_is_printed_as_a_tree():
     for layer, form in {
         nn.Embedding(5, 3): "Embedding(5, 3)",
         nn.LSTM(3, 4): "LSTM(3, 4)",
+        nn.RNN(3, 4, 2, nonlinearity="relu", dropout=0.5): "RNN(3, 4, num_layers=2, nonlinearity=relu, dropout=0.5)",
+        nn.GRU(3, 4, bias=False, reset_after=False): "GRU(3, 4, reset_after=False, bias=False)",
+        nn.LSTMCell(3, 4): "LSTMCell(3, 4)",
         nn.Dropout(0.25): "Dropout(0.25)",
         nn.DotAttention(): "DotAttention()",
         nn.CrossEntropyLoss(): "CrossEntropyLoss()",
@@ -317,7 +320,13 @@ def test_initial_values_follow_the_seed():
 
 
 @pytest.mark.parametrize(
-    ("make_layer", "bound"), [(lambda: nn.Linear(100, 50), 0.1), (lambda: nn.LSTM(3, 25), 0.2)], ids=["Linear", "LSTM"]
+    ("make_layer", "bound"),
+    [
+        (lambda: nn.Linear(100, 50), 0.1),
+        (lambda: nn.LSTM(3, 25, peepholes=True), 0.2),
+        (lambda: nn.GRUCell(3, 25), 0.2),
+    ],
+    ids=["Linear", "LSTM", "GRUCell"],
 )
 def test_layers_start_uniform_as_in_pytorch(make_layer, bound):
     for parameter in make_layer().parameters():
@@ -366,36 +375,6 @@ def test_a_tied_table_gets_the_sum_of_both_gradients():
     model.zero_grad()
     model(ids).sum().backward()
     np.testing.assert_allclose(tied, model.embedding.weight.grad.to_dense() + model.out.weight.grad, rtol=1e-5)
-
-
-def test_lstm_starts_from_zeros_and_returns_its_state():
-    layer = nn.LSTM(3, 4)
-    x = normal(2, 5, 3)
-    hs, (h, c) = layer(x)
-    assert (hs.shape, h.shape, c.shape) == ((2, 5, 4), (2, 4), (2, 4))
-    np.testing.assert_array_equal(hs.data[:, -1], h.data)
-    zeros = np.zeros((2, 4), np.float32)
-    np.testing.assert_array_equal(layer(x, (zeros, zeros))[0].data, hs.data)
-    more, _ = layer(x[:, 3:], layer(x[:, :3])[1])
-    np.testing.assert_allclose(more.data, hs.data[:, 3:], rtol=1e-5, atol=1e-6)
-
-
-def test_a_detached_state_cuts_the_graph():
-    layer = nn.LSTM(3, 4)
-    x = Variable(normal(2, 5, 3), requires_grad=True)
-    _, (h, c) = layer(x)
-    hs, _ = layer(Variable(normal(2, 5, 3)), (h.detach(), c.detach()))
-    hs.sum().backward()
-    assert x.grad is None
-
-
-def test_lstm_stands_still_where_the_mask_is_false():
-    layer = nn.LSTM(3, 4)
-    x = normal(2, 5, 3)
-    mask = np.arange(5) < np.array([[5], [2]])
-    hs, (h, _) = layer(x, mask=mask)
-    np.testing.assert_allclose(h.data[1], layer(x[1:, :2])[1][0].data[0], rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(hs.data[1, 2:], np.stack([h.data[1]] * 3))
 
 
 def test_dot_attention_does_not_scale_and_has_the_keys_as_values():
@@ -683,12 +662,31 @@ class TestAgreementWithPyTorch:
         layer = nn.LSTM(4, 6)
         inputs = {
             "x": self.leaf(golden, "lstm.x"),
-            "h_0": Variable(golden["lstm.h_0"][0], requires_grad=True),
-            "c_0": Variable(golden["lstm.c_0"][0], requires_grad=True),
+            "h_0": self.leaf(golden, "lstm.h_0"),
+            "c_0": self.leaf(golden, "lstm.c_0"),
             **self.load(golden, "lstm", layer),
         }
         hs, (h, c) = layer(inputs["x"], (inputs["h_0"], inputs["c_0"]))
         self.assert_agreement(golden, "lstm", inputs, {"hs": hs, "h_n": h, "c_n": c})
+
+    @pytest.mark.parametrize(
+        ("name", "make_layer"),
+        [
+            ("rnn", lambda: nn.RNN(3, 4, 2, nonlinearity="relu", bidirectional=True)),
+            ("gru", lambda: nn.GRU(3, 4, 2, bidirectional=True)),
+            ("stacked_lstm", lambda: nn.LSTM(3, 4, 2, bidirectional=True, bias=False)),
+        ],
+    )
+    def test_two_layers_in_two_directions(self, golden, name, make_layer):
+        layer = make_layer()
+        inputs = {part: self.leaf(golden, f"{name}.{part}") for part in ("x", "h_0")}
+        outputs, weights = {}, self.load(golden, name, layer)
+        if name == "stacked_lstm":
+            inputs["c_0"] = self.leaf(golden, f"{name}.c_0")
+            outputs["hs"], (outputs["h_n"], outputs["c_n"]) = layer(inputs["x"], (inputs["h_0"], inputs["c_0"]))
+        else:
+            outputs["hs"], outputs["h_n"] = layer(inputs["x"], inputs["h_0"])
+        self.assert_agreement(golden, name, inputs | weights, outputs)
 
     def test_cross_entropy_with_ignored_targets(self, golden):
         logits = self.leaf(golden, "cross_entropy.logits")
@@ -723,8 +721,10 @@ class TestAgreementWithPyTorch:
             (nn.Linear, lambda torch: torch.nn.Linear(4, 6), (4, 6)),
             (nn.Embedding, lambda torch: torch.nn.Embedding(4, 6), (4, 6)),
             (nn.LSTM, lambda torch: torch.nn.LSTM(4, 6, batch_first=True), (4, 6)),
+            (nn.GRU, lambda torch: torch.nn.GRU(4, 6, 2, batch_first=True), (4, 6, 2)),
+            (nn.RNN, lambda torch: torch.nn.RNN(4, 6, 2, batch_first=True), (4, 6, 2)),
         ],
-        ids=["Linear", "Embedding", "LSTM"],
+        ids=["Linear", "Embedding", "LSTM", "GRU", "RNN"],
     )
     @pytest.mark.parametrize("through_a_file", [False, True])
     def test_a_state_dict_of_pytorch_loads_as_it_is(self, torch, ours, theirs, arguments, through_a_file, tmp_path):

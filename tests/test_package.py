@@ -104,6 +104,9 @@ def test_the_code_of_the_readme_runs(code, tmp_path, monkeypatch):
     names = {"__name__": "readme"}
     exec(compile(short, "README.md", "exec"), names)
     assert np.isfinite(float(names["loss"]))
+    draw = 'tn.draw(model(x, t)).save("graph.svg")'
+    assert f"`{draw}`" in (ROOT / "README.md").read_text("utf-8")
+    exec(draw, names)
     assert [path.stem for path in tmp_path.iterdir()] == ["graph"]
 
 

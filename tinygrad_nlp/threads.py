@@ -75,7 +75,7 @@ def side_by_side(function: Callable[[A], T], arguments: Sequence[A]) -> list[T]:
         finally:
             _here.busy = False
 
-    with _blas_alone():
+    with blas_alone():
         # Each in a copy of this thread's context: NumPy keeps there what `np.errstate` was told.
         others = [_pool().submit(contextvars.copy_context().run, part, argument) for argument in arguments[1:]]
         try:
@@ -108,7 +108,7 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
     parts = min(count(), (multiplications + products * _EACH) // _WORTH_A_THREAD)
     fits = a.shape[-1] == b.shape[-2] and (b.ndim == 2 or a.shape[:-2] == b.shape[:-2])
     if parts < 2 or not fits:
-        with _blas_alone():
+        with blas_alone():
             return np.matmul(a, b, out=out)
     if out is None:
         out = np.empty((*a.shape[:-1], b.shape[-1]), np.result_type(a, b))
@@ -144,8 +144,11 @@ def _blas() -> Sequence[Any]:
 
 
 @contextmanager
-def _blas_alone() -> Iterator[None]:
-    """Hold BLAS to one thread. The first thread that comes does it, the last one that goes undoes it."""
+def blas_alone() -> Iterator[None]:
+    """Hold BLAS to one thread: around many small products, that each needs not do it.
+
+    The first thread that comes does it, the last one that goes undoes it.
+    """
     global _holders, _held
     with _lock:
         if not _holders:

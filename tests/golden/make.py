@@ -83,6 +83,21 @@ def golden() -> dict[str, np.ndarray]:
             trajectory.append(parameter.detach().clone())
         values[f"optim.{name}"] = torch.stack(trajectory)
 
+    settings = {"batch_first": True, "num_layers": 2, "bidirectional": True}
+    for name, layer in {
+        "rnn": torch.nn.RNN(3, 4, nonlinearity="relu", **settings),
+        "gru": torch.nn.GRU(3, 4, **settings),
+        "stacked_lstm": torch.nn.LSTM(3, 4, bias=False, **settings),
+    }.items():
+        for parameter in layer.parameters():
+            parameter.data = normal(*parameter.shape).data
+        inputs = {"x": normal(2, 3, 3), "h_0": normal(4, 2, 4), "c_0": normal(4, 2, 4)}
+        if name != "stacked_lstm":
+            del inputs["c_0"]
+        hs, state = layer(inputs["x"], inputs["h_0"] if name != "stacked_lstm" else (inputs["h_0"], inputs["c_0"]))
+        outputs = {"hs": hs, "h_n": state} if name != "stacked_lstm" else {"hs": hs, "h_n": state[0], "c_n": state[1]}
+        record(name, {**inputs, **dict(layer.named_parameters())}, outputs, list(outputs))
+
     return {name: np.ascontiguousarray(tensor.detach().numpy()) for name, tensor in values.items()}
 
 

@@ -12,8 +12,9 @@ with warnings.catch_warnings():
     import torch
     from torch.testing._internal.common_modules import module_db
 
+import tinygrad_nlp as tn
 from tests.oracle.compare import Otherwise, compare, outputs, tally_of, tensors, to_ours
-from tinygrad_nlp import nn
+from tinygrad_nlp import Variable, nn
 
 MODULE_DB = {info.name.removeprefix("nn."): info for info in module_db}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -89,48 +90,90 @@ def test_layers_agree_on_the_samples_of_pytorch(name, make, dtype, record_proper
     assert tally.agree
 
 
-# --- LSTM, with one layer: all samples of PyTorch have two ------------------------------------------------------------
+# --- recurrent layers -------------------------------------------------------------------------------------------------
 
 
-class BatchAxisLast(torch.nn.Module):
-    """PyTorch's LSTM with a state (N, H), without the axis of its layers."""
+class Recurrent(nn.Module):
+    """A layer or a cell as PyTorch's samples call it: without an axis for the batch, or with packed sequences."""
 
-    def __init__(self, features, hidden, dtype):
-        super().__init__()
-        self.lstm = torch.nn.LSTM(features, hidden, batch_first=True, dtype=dtype)
-        self.state_dict, self.named_parameters = self.lstm.state_dict, self.lstm.named_parameters
+    def __init__(self, kind, *args, batch_first=True, proj_size=0, **kwargs):
+        if proj_size:
+            raise Otherwise("no proj_size")
+        self.inner = getattr(nn, kind)(*args, **kwargs)
+        self.axis = 0 if kind.endswith("Cell") else 1  # of the batch in states
+        self._held, self.load_state_dict = self.inner._held, self.inner.load_state_dict
 
     def forward(self, x, state=None):
-        hs, (h, c) = self.lstm(x, None if state is None else tuple(part[None] for part in state))
-        return hs, (h[0], c[0])
+        if not isinstance(x, Variable | np.ndarray):
+            raise Otherwise("lengths, no packed sequences")
+        if state is not None:
+            state = each(tn.expand_dims, state, self.axis)
+        y = self.inner(tn.expand_dims(x, 0), state)
+        if self.axis == 0:
+            return each(tn.squeeze, y, 0)
+        return tn.squeeze(y[0], 0), each(tn.squeeze, y[1], 1)
+
+
+def each(function, state, axis):
+    return tuple(function(part, axis) for part in state) if isinstance(state, tuple) else function(state, axis)
+
+
+@each_dtype
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell"])
+def test_recurrent_layers_agree_on_the_samples_of_pytorch(name, dtype, record_property):
+    info = MODULE_DB[name]
+
+    def run(sample):
+        constructor, forward = sample.constructor_input, sample.forward_input
+        ours = Recurrent(name, *constructor.args, **constructor.kwargs)
+        agree(info.module_cls(*constructor.args, **constructor.kwargs).to(dtype), ours, *forward.args)
+
+    torch.manual_seed(0)
+    samples = info.module_inputs_func(info, device="cpu", dtype=dtype, requires_grad=True, training=True)
+    tally = tally_of(f"nn.{name}", samples, run)
+    record_property("oracle tally", vars(tally))
+    assert not tally.wrong, f"{len(tally.wrong)} of {tally.samples} samples:\n" + "\n".join(tally.wrong[:5])
+    assert tally.agree
+
+
+LAYERS = {"RNN": 1, "LSTM": 2, "GRU": 1}  # with the number of arrays in a state
 
 
 @each_dtype
 @pytest.mark.parametrize("with_state", [False, True], ids=["zeros", "state"])
+@pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (2, True)])
 @pytest.mark.parametrize(("batch", "steps", "features", "hidden"), [(1, 1, 1, 1), (3, 7, 4, 5), (70, 4, 3, 128)])
-def test_lstm_agrees(batch, steps, features, hidden, with_state, dtype):
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_recurrent_layer_agrees(name, batch, steps, features, hidden, layers, bidirectional, with_state, dtype):
     torch.manual_seed(0)
-    theirs = BatchAxisLast(features, hidden, dtype)
-    state = tuple(torch.randn(batch, hidden, dtype=dtype, requires_grad=True) for _ in "hc") if with_state else None
+    settings = {"num_layers": layers, "bidirectional": bidirectional}
+    theirs = getattr(torch.nn, name)(features, hidden, batch_first=True, dtype=dtype, **settings)
+    shape = layers * (1 + bidirectional), batch, hidden
+    state = [torch.randn(shape, dtype=dtype, requires_grad=True) for _ in range(LAYERS[name])]
+    state = (tuple(state) if name == "LSTM" else state[0]) if with_state else None
     x = torch.randn(batch, steps, features, dtype=dtype, requires_grad=True)
-    agree(theirs, nn.LSTM(features, hidden), x, state)
+    agree(theirs, getattr(nn, name)(features, hidden, **settings), x, state)
 
 
 @each_dtype
-def test_lstm_with_sequences_of_several_lengths_agrees(dtype):
+@pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (3, True)])
+@pytest.mark.parametrize("name", LAYERS)
+def test_sequences_of_several_lengths_agree(name, layers, bidirectional, dtype):
     """PyTorch packs them, here a mask holds the state: outputs behind the end differ (there 0), the state does not."""
     torch.manual_seed(0)
-    lengths = torch.tensor([5, 2, 4])
-    x = torch.randn(3, 5, 4, dtype=dtype, requires_grad=True)
-    theirs = torch.nn.LSTM(4, 6, batch_first=True, dtype=dtype)
-    ours = nn.LSTM(4, 6)
+    lengths = torch.tensor([5, 2, 1, 4])
+    x = torch.randn(4, 5, 4, dtype=dtype, requires_grad=True)
+    settings = {"num_layers": layers, "bidirectional": bidirectional}
+    theirs, ours = getattr(torch.nn, name)(4, 6, batch_first=True, dtype=dtype, **settings), getattr(nn, name)
+    ours = ours(4, 6, **settings)
     leaves = with_parameters_of(theirs, ours)
     packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-    packed, (h, c) = theirs(packed)
+    packed, state = theirs(packed)
     hs, _ = torch.nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)
     mask = np.arange(5) < lengths.numpy()[:, None]
-    my_hs, (my_h, my_c) = ours(to_ours(x, leaves), mask=mask)
-    compare([hs, h[0], c[0]], [my_hs * mask[:, :, None].astype(my_hs.dtype), my_h, my_c], leaves)
+    my_hs, my_state = ours(to_ours(x, leaves), lengths=lengths.numpy())
+    my_hs = my_hs * mask[:, :, None].astype(my_hs.dtype)
+    compare([hs, *tensors(state)], [my_hs, *outputs(my_state)], leaves)
 
 
 # --- a model ----------------------------------------------------------------------------------------------------------

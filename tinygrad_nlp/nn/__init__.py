@@ -1,10 +1,11 @@
 """Layers and the base class of models, with PyTorch's names and shapes."""
 
 from . import functional, init
-from .layers import LSTM, CrossEntropyLoss, DotAttention, Dropout, Embedding, Linear
+from .layers import CrossEntropyLoss, DotAttention, Dropout, Embedding, Linear
 from .module import Module, ModuleList, Parameter, Sequential
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, LSTMState, RNNCell
 
 __all__ = [
-    "LSTM", "CrossEntropyLoss", "DotAttention", "Dropout", "Embedding", "Linear", "Module", "ModuleList", "Parameter",
-    "Sequential", "functional", "init",
+    "GRU", "LSTM", "RNN", "CrossEntropyLoss", "DotAttention", "Dropout", "Embedding", "GRUCell", "LSTMCell",
+    "LSTMState", "Linear", "Module", "ModuleList", "Parameter", "RNNCell", "Sequential", "functional", "init",
 ]  # fmt: skip

@@ -13,6 +13,16 @@ from ..autograd.ops import embedding, log_softmax, logsumexp, mul, relu, sigmoid
 from ..autograd.ops.products import Linear
 from ..backend import Array, generator, get_array_module
 from . import fused
+from .checks import (
+    check_arrays,
+    check_dtypes,
+    check_features,
+    check_integers,
+    check_mask,
+    check_ndim,
+    check_recurrence,
+    check_shape,
+)
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
@@ -37,12 +47,54 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
             raise ValueError
         return Linear()(x, weight, bias)
     except (AttributeError, IndexError, TypeError, ValueError):  # looked into only here: small layers are many
-        _check_arrays("linear", x=x, weight=weight, bias=weight if bias is None else bias)
-        _check_ndim("linear", "weight", weight, "(out, in)")
-        _check_features("linear", x, "weight", weight)
+        check_arrays("linear", x=x, weight=weight, bias=weight if bias is None else bias)
+        check_ndim("linear", "weight", weight, "(out, in)")
+        check_features("linear", x, "weight", weight)
         if bias is not None:
-            _check_shape("linear", "bias", bias, weight.shape[:1])
+            check_shape("linear", "bias", bias, weight.shape[:1])
         raise
+
+
+def rnn(
+    x: Any,
+    h: Any,
+    weight_ih: Any,
+    weight_hh: Any,
+    bias_ih: Any = None,
+    bias_hh: Any = None,
+    mask: Array | None = None,
+    *,
+    nonlinearity: str = "tanh",
+    reverse: bool = False,
+    recurrent_mask: Array | None = None,
+) -> tuple[Any, Any]:
+    """Simple recurrent network over a sequence (Elman, 1990): h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).
+
+    Args:
+        x: (N, T, D), of a floating dtype that all arguments share.
+        h: the first state h_0, (N, H).
+        weight_ih: (H, D).
+        weight_hh: (H, H).
+        bias_ih: (H,), or None as `bias_hh` is.
+        bias_hh: (H,), or None.
+        mask: boolean (N, T). Where it is False the step is left out: state and output stay those of the step before.
+        nonlinearity: "tanh" or "relu".
+        reverse: run from the last step to the first: h_t follows from h_{t+1}.
+        recurrent_mask: (N, H), what h_{t-1} is multiplied by before the product with W_hh, the same at all steps: 0 or
+            1 / (1 - p) in variational dropout (Gal and Ghahramani, 2016).
+
+    Returns:
+        The outputs h_1 … h_T (N, T, H), and the last state (N, H): h_T, or h_1 in reverse.
+
+    Raises:
+        ValueError: shapes that do not fit, no steps, or another nonlinearity; the message names the argument.
+        TypeError: an argument that is no array or Variable, different dtypes, or a mask that is not boolean.
+    """
+    if nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f'rnn{in_layer(modes.scope)}: nonlinearity must be "tanh" or "relu", not {nonlinearity!r}')
+    weights = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh}
+    mask = check_recurrence("rnn", x, {"h_0": h}, weights, 1, mask, recurrent_mask)
+    return fused.RNN(mask, reverse, recurrent_mask, nonlinearity)(x, h, *weights.values())
 
 
 def lstm(
@@ -50,9 +102,14 @@ def lstm(
     state: tuple[Any, Any],
     weight_ih: Any,
     weight_hh: Any,
-    bias_ih: Any,
-    bias_hh: Any,
+    bias_ih: Any = None,
+    bias_hh: Any = None,
     mask: Array | None = None,
+    *,
+    forget_gate: bool = True,
+    peepholes: Any = None,
+    reverse: bool = False,
+    recurrent_mask: Array | None = None,
 ) -> tuple[Any, tuple[Any, Any]]:
     """LSTM over a sequence (Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000).
 
@@ -61,43 +118,82 @@ def lstm(
         c_t = σ(f) c_{t-1} + σ(i) tanh(g)
         h_t = σ(o) tanh(c_t)
 
+    Without a forget gate c_t = c_{t-1} + σ(i) tanh(g). Peepholes (Gers and Schmidhuber, 2000) let the gates see c:
+    p_i c_{t-1} is added to i, p_f c_{t-1} to f, and p_o c_t to o.
+
     Args:
         x: (N, T, D), of a floating dtype that all arguments share.
         state: h_0 and c_0, each (N, H).
-        weight_ih: (4H, D), the gates in the order i, f, g, o, as in PyTorch.
-        weight_hh: (4H, H).
-        bias_ih: (4H,).
-        bias_hh: (4H,).
+        weight_ih: (4H, D), the gates in the order i, f, g, o, as in PyTorch; without a forget gate (3H, D), i, g, o.
+        weight_hh: (4H, H), or (3H, H).
+        bias_ih: (4H,) or (3H,); or None, as `bias_hh` is.
+        bias_hh: (4H,) or (3H,), or None.
         mask: boolean (N, T). Where it is False the step is left out: state and output stay those of the step before.
+        forget_gate: whether there is one.
+        peepholes: p_i, p_f and p_o behind one another, (3H,); without a forget gate p_i and p_o, (2H,); None: none.
+        reverse: run from the last step to the first.
+        recurrent_mask: (N, H), what h_{t-1} is multiplied by before the product with W_hh; see `rnn`.
 
     Returns:
-        The outputs h_1 … h_T (N, T, H), and the state (h_T, c_T).
+        The outputs h_1 … h_T (N, T, H), and the last state (h, c), each (N, H).
 
     Raises:
-        ValueError: shapes that do not fit; the message names the argument.
+        ValueError: shapes that do not fit, or no steps; the message names the argument.
         TypeError: an argument that is no array or Variable, different dtypes, or a mask that is not boolean.
     """
     h, c = state
-    _check_arrays("lstm", x=x, h_0=h, c_0=c, weight_ih=weight_ih, weight_hh=weight_hh, bias_ih=bias_ih, bias_hh=bias_hh)
-    _check_ndim("lstm", "x", x, "(N, T, D)")
-    _check_ndim("lstm", "weight_ih", weight_ih, "(4H, D)")
-    _check_ndim("lstm", "weight_hh", weight_hh, "(4H, H)")
-    batch, steps, features = x.shape
-    hidden = weight_hh.shape[1]
-    _check_features("lstm", x, "weight_ih", weight_ih)
-    _check_shape("lstm", "weight_ih", weight_ih, (4 * hidden, features))
-    _check_shape("lstm", "weight_hh", weight_hh, (4 * hidden, hidden))
-    _check_shape("lstm", "bias_ih", bias_ih, (4 * hidden,))
-    _check_shape("lstm", "bias_hh", bias_hh, (4 * hidden,))
-    _check_shape("lstm", "h_0", h, (batch, hidden))
-    _check_shape("lstm", "c_0", c, (batch, hidden))
-    _check_dtypes("lstm", x=x, h_0=h, c_0=c, weight_ih=weight_ih, weight_hh=weight_hh, bias_ih=bias_ih, bias_hh=bias_hh)
-    if mask is not None:
-        mask = _check_mask("lstm", mask, (batch, steps))
-    if not steps:
-        raise ValueError(f"lstm{in_layer(modes.scope)}: x has no steps (T = 0)")
-    hs, h, c = fused.LSTM(mask)(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh)
+    weights = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh}
+    weights["peepholes"] = peepholes
+    gates = 4 if forget_gate else 3
+    mask = check_recurrence("lstm", x, {"h_0": h, "c_0": c}, weights, gates, mask, recurrent_mask)
+    hs, h, c = fused.LSTM(mask, reverse, recurrent_mask, forget_gate)(x, h, c, *weights.values())
     return hs, (h, c)
+
+
+def gru(
+    x: Any,
+    h: Any,
+    weight_ih: Any,
+    weight_hh: Any,
+    bias_ih: Any = None,
+    bias_hh: Any = None,
+    mask: Array | None = None,
+    *,
+    reset_after: bool = True,
+    reverse: bool = False,
+    recurrent_mask: Array | None = None,
+) -> tuple[Any, Any]:
+    """Gated recurrent unit over a sequence (Cho et al., 2014).
+
+    With r, z, n = the three parts of W_ih x_t + b_ih, and r', z', n' those of W_hh h_{t-1} + b_hh::
+
+        r, z = σ(r + r'), σ(z + z')
+        n = tanh(n + r n')                        reset after the product, as in PyTorch
+        n = tanh(n + W_hn (r h_{t-1}) + b_hn)     before it, as Cho et al. have it
+        h_t = (1 - z) n + z h_{t-1}
+
+    Args:
+        x: (N, T, D), of a floating dtype that all arguments share.
+        h: the first state h_0, (N, H).
+        weight_ih: (3H, D), the gates in the order r, z, n, as in PyTorch.
+        weight_hh: (3H, H).
+        bias_ih: (3H,), or None as `bias_hh` is.
+        bias_hh: (3H,), or None.
+        mask: boolean (N, T). Where it is False the step is left out: state and output stay those of the step before.
+        reset_after: which of the two forms.
+        reverse: run from the last step to the first.
+        recurrent_mask: (N, H), what h_{t-1} is multiplied by before the products with W_hh; see `rnn`.
+
+    Returns:
+        The outputs h_1 … h_T (N, T, H), and the last state (N, H).
+
+    Raises:
+        ValueError: shapes that do not fit, or no steps; the message names the argument.
+        TypeError: an argument that is no array or Variable, different dtypes, or a mask that is not boolean.
+    """
+    weights = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh}
+    mask = check_recurrence("gru", x, {"h_0": h}, weights, 3, mask, recurrent_mask)
+    return fused.GRU(mask, reverse, recurrent_mask, reset_after)(x, h, *weights.values())
 
 
 def attention(
@@ -121,7 +217,7 @@ def attention(
         ValueError: shapes that do not fit.
         TypeError: an argument that is no array or Variable, different dtypes, or a mask that is not boolean.
     """
-    _check_arrays("attention", query=query, key=key, value=value)
+    check_arrays("attention", query=query, key=key, value=value)
     if query.ndim < 2 or key.ndim != query.ndim or value.ndim != query.ndim:
         raise ValueError(
             f"attention{in_layer(modes.scope)}: query {query.shape}, key {key.shape} and value {value.shape} must have "
@@ -131,9 +227,9 @@ def attention(
         raise ValueError(f"attention{in_layer(modes.scope)}: key {key.shape} does not fit query {query.shape}")
     if value.shape[:-1] != key.shape[:-1]:
         raise ValueError(f"attention{in_layer(modes.scope)}: value {value.shape} does not fit key {key.shape}")
-    _check_dtypes("attention", query=query, key=key, value=value)
+    check_dtypes("attention", query=query, key=key, value=value)
     if mask is not None:
-        mask = _check_mask("attention", mask, (*query.shape[:-1], key.shape[-2]))
+        mask = check_mask("attention", mask, (*query.shape[:-1], key.shape[-2]))
     return fused.Attention(1 / math.sqrt(query.shape[-1]) if scale is None else float(scale), mask)(query, key, value)
 
 
@@ -153,9 +249,9 @@ def cross_entropy(logits: Any, targets: Any, ignore_index: int = -100) -> Any:
         IndexError: a target outside [0, V).
         TypeError: targets that are no integers, or logits that are no floating array or Variable.
     """
-    targets = _integers("cross_entropy", "targets must be integer ids", targets)
+    targets = check_integers("cross_entropy", "targets must be integer ids", targets)
     if not hasattr(logits, "dtype") or logits.dtype.kind != "f":
-        _check_arrays("cross_entropy", logits=logits)
+        check_arrays("cross_entropy", logits=logits)
         raise TypeError(f"cross_entropy{in_layer(modes.scope)}: logits must be of a floating dtype, not {logits.dtype}")
     if targets.shape != logits.shape[:-1]:
         raise ValueError(
@@ -171,7 +267,7 @@ def cross_entropy(logits: Any, targets: Any, ignore_index: int = -100) -> Any:
     return fused.CrossEntropy(targets.reshape(-1), ignore_index)(logits)
 
 
-def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
+def dropout(x: Any, p: float = 0.5, training: bool = True, shared_axis: int | None = None) -> Any:
     """In training, zero each element with probability p and scale the others by 1 / (1 - p); else x itself.
 
     The mask is drawn from the library's stream (`tinygrad_nlp.manual_seed`). (Srivastava et al., 2014.)
@@ -180,89 +276,43 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
         x: of any shape and a floating dtype.
         p: in [0, 1).
         training: whether to drop anything.
+        shared_axis: an axis along which all elements share one draw: 1 for the same features at all steps of a sequence
+            (N, T, D), which is variational dropout (Gal and Ghahramani, 2016).
 
     Returns:
         Of the shape and dtype of x.
 
     Raises:
-        ValueError: p outside [0, 1).
+        ValueError: p outside [0, 1), or x has no such axis.
         TypeError: x is neither an array nor a Variable.
     """
-    _check_arrays("dropout", x=x)
+    check_arrays("dropout", x=x)
     if not 0 <= p < 1:
         raise ValueError(f"dropout{in_layer(modes.scope)}: p must lie in [0, 1), not {p}")
+    if shared_axis is not None and not -x.ndim <= shared_axis < x.ndim:
+        raise ValueError(f"dropout{in_layer(modes.scope)}: x {x.shape} has no axis {shared_axis} to share")
     if not training or p == 0:
         return x
-    keep = generator().random(x.shape, dtype=np.float32) >= p
-    xp = get_array_module(x.data if isinstance(x, Variable) else x)
-    return mul(x, xp.asarray(keep.astype(x.dtype) * (1 / (1 - p)), dtype=x.dtype))
+    shape = list(x.shape)
+    if shared_axis is not None:
+        shape[shared_axis] = 1
+    return mul(x, dropout_mask(tuple(shape), p, x))
 
 
-# --- checks, and the messages where they fail -------------------------------------------------------------------------
+def dropout_mask(shape: tuple[int, ...], p: float, like: Any) -> Array:
+    """What dropout multiplies with: 0 with probability p, else 1 / (1 - p); drawn from the library's stream.
 
-
-def _integers(function: str, claim: str, ids: Any) -> Array:
-    """`ids` as an array; an array of numbers that are no integers is refused with `claim`."""
-    ids = ids.data if isinstance(ids, Variable) else ids
-    if not hasattr(ids, "dtype"):
-        ids = np.asarray(ids)
-    if ids.dtype.kind not in "iu":
-        raise TypeError(f"{function}{in_layer(modes.scope)}: {claim}, not {ids.dtype}")
-    return ids
-
-
-def _check_arrays(function: str, **arguments: Any) -> None:
-    for name, x in arguments.items():
-        if not hasattr(x, "dtype"):
-            raise TypeError(
-                f"{function}{in_layer(modes.scope)}: {name} must be an array or a Variable, not {type(x).__name__}"
-            )
-
-
-def _check_dtypes(function: str, **arguments: Any) -> None:
-    """Refuse different dtypes: a kernel would round the wider to the narrower, or compute in the wider unasked."""
-    dtypes = {x.dtype for x in arguments.values()}
-    if len(dtypes) > 1 or dtypes.pop().kind != "f":
-        given = ", ".join(f"{name} {x.dtype}" for name, x in arguments.items())
-        raise TypeError(
-            f"{function}{in_layer(modes.scope)}: the arguments must share one floating dtype, but are {given}"
-        )
-
-
-def _check_features(function: str, x: Any, argument: str, weight: Any) -> None:
-    if not x.shape or x.shape[-1] != weight.shape[1]:
-        came = x.shape[-1] if x.shape else "no"
-        raise ValueError(
-            f"{function}{in_layer(modes.scope)}: x has {came} features {x.shape}, {argument} {weight.shape} needs "
-            f"{weight.shape[1]}"
-        )
-
-
-def _check_ndim(function: str, argument: str, x: Any, form: str) -> None:
-    if x.ndim != form.count(",") + 1:
-        raise ValueError(f"{function}{in_layer(modes.scope)}: {argument} has the shape {x.shape}; {form} is needed")
-
-
-def _check_shape(function: str, argument: str, x: Any, shape: tuple[int, ...]) -> None:
-    if x.shape != shape:
-        raise ValueError(f"{function}{in_layer(modes.scope)}: {argument} has the shape {x.shape}; {shape} is needed")
-
-
-def _check_mask(function: str, mask: Any, shape: tuple[int, ...]) -> Array:
-    mask = mask.data if isinstance(mask, Variable) else mask
-    xp = get_array_module(mask)
-    mask = xp.asarray(mask)
-    if mask.dtype != bool:
-        raise TypeError(f"{function}{in_layer(modes.scope)}: mask must be boolean, not {mask.dtype}")
-    try:
-        return xp.broadcast_to(mask, shape)
-    except ValueError:
-        raise ValueError(
-            f"{function}{in_layer(modes.scope)}: mask has the shape {mask.shape}; {shape} is needed"
-        ) from None
+    Args:
+        shape: of the mask.
+        p: in [0, 1).
+        like: an array or a Variable; the mask has its dtype and lies where it lies.
+    """
+    keep = generator().random(shape, dtype=np.float32) >= p
+    xp = get_array_module(like.data if isinstance(like, Variable) else like)
+    return xp.asarray(keep.astype(like.dtype) * (1 / (1 - p)), dtype=like.dtype)
 
 
 __all__ = [
-    "attention", "cross_entropy", "dropout", "embedding", "linear", "log_softmax", "logsumexp", "lstm", "relu",
-    "sigmoid", "softmax", "tanh",
+    "attention", "cross_entropy", "dropout", "embedding", "gru", "linear", "log_softmax", "logsumexp", "lstm", "relu",
+    "rnn", "sigmoid", "softmax", "tanh",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, get_array_module
+from ..backend import Array
 from . import functional as F
 from . import init
 from .module import Module, Parameter
@@ -85,55 +85,6 @@ class Embedding(Module):
         return "{}, {}".format(*self.weight.shape)
 
 
-class LSTM(Module):
-    """Long short-term memory over a sequence, fused; `functional.lstm` has the formulas.
-
-    The state is passed in and returned; `detach()` on its parts cuts the graph, as truncated back-propagation wants.
-
-    Args:
-        input_size: D.
-        hidden_size: H.
-
-    Parameters, with PyTorch's names, so that its state dict fits: `weight_ih_l0` (4H, D), `weight_hh_l0` (4H, H),
-    `bias_ih_l0` (4H,), `bias_hh_l0` (4H,), gates in the order i, f, g, o; float32, uniform in ±1/√H.
-    """
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        self.weight_ih_l0 = Parameter(np.empty((4 * hidden_size, input_size), np.float32))
-        self.weight_hh_l0 = Parameter(np.empty((4 * hidden_size, hidden_size), np.float32))
-        self.bias_ih_l0 = Parameter(np.empty(4 * hidden_size, np.float32))
-        self.bias_hh_l0 = Parameter(np.empty(4 * hidden_size, np.float32))
-        for parameter in self.parameters():
-            init.uniform_(parameter, 1 / math.sqrt(hidden_size))
-
-    def forward(
-        self, x: Any, state: tuple[Any, Any] | None = None, mask: Array | None = None
-    ) -> tuple[Any, tuple[Any, Any]]:
-        """Run over a batch of sequences.
-
-        Args:
-            x: (N, T, D).
-            state: h_0 and c_0, each (N, H); zeros by default.
-            mask: boolean (N, T), False where a sequence has ended: its state stays as it is.
-
-        Returns:
-            The outputs (N, T, H), and the state after the last step.
-
-        Raises:
-            ValueError: shapes that do not fit, or no steps.
-            TypeError: x is no array or Variable, dtypes differ from the weights', or the mask is not boolean.
-        """
-        if state is None:
-            data = self.weight_hh_l0.data
-            zeros = get_array_module(data).zeros((len(x), data.shape[1]), data.dtype)
-            state = zeros, zeros
-        return F.lstm(x, state, self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0, mask)
-
-    def extra_repr(self) -> str:
-        """Sizes."""
-        return f"{self.weight_ih_l0.shape[1]}, {self.weight_hh_l0.shape[1]}"
-
-
 class DotAttention(Module):
     """Attention by plain dot products, unscaled, with the keys as values.
 
@@ -164,15 +115,17 @@ class Dropout(Module):
 
     Args:
         p: in [0, 1).
+        shared_axis: an axis along which all elements share one draw: 1 for the same features at all steps of a sequence
+            (N, T, D), which is variational dropout (Gal and Ghahramani, 2016).
 
     Raises:
         ValueError: p is outside.
     """
 
-    def __init__(self, p: float = 0.5) -> None:
+    def __init__(self, p: float = 0.5, shared_axis: int | None = None) -> None:
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: p must lie in [0, 1), not {p}")
-        self.p = p
+        self.p, self.shared_axis = p, shared_axis
 
     def forward(self, x: Any) -> Any:
         """Drop elements, in training only.
@@ -182,12 +135,16 @@ class Dropout(Module):
 
         Returns:
             Of the shape and dtype of x; in evaluation x itself.
+
+        Raises:
+            ValueError: x has no such axis.
+            TypeError: x is neither an array nor a Variable.
         """
-        return F.dropout(x, self.p, self.training)
+        return F.dropout(x, self.p, self.training, self.shared_axis)
 
     def extra_repr(self) -> str:
-        """The probability."""
-        return str(self.p)
+        """The settings."""
+        return str(self.p) if self.shared_axis is None else f"{self.p}, shared_axis={self.shared_axis}"
 
 
 class CrossEntropyLoss(Module):

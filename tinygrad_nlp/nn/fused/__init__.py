@@ -2,6 +2,8 @@
 
 from .attention import Attention
 from .cross_entropy import CrossEntropy
+from .gru import GRU
 from .lstm import LSTM
+from .rnn import RNN
 
-__all__ = ["LSTM", "Attention", "CrossEntropy"]
+__all__ = ["GRU", "LSTM", "RNN", "Attention", "CrossEntropy"]

@@ -5,246 +5,222 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numpy as np
-
-from ...autograd import Fused, scope
-from ...autograd.ops import linear, sigmoid, split, stack, tanh, unstack, where
+from ...autograd.ops import linear, sigmoid, split, tanh
 from ...backend import Array, get_array_module
-from ...threads import count, matmul, side_by_side, slices
+from ...threads import matmul
+from .recurrence import Part, Recurrence, sigmoid_from_tanh, weight_of_step
 
 
-class LSTM(Fused):
+class LSTM(Recurrence):
     """One layer in one direction. `nn.functional.lstm` has the arguments and the source.
 
-    How the kernel is fast:
-
-    - A step has one product, [W_hh, W_ih, b] · [h, x, 1], and its backward one. The gradients of the input and of the
-      weights, the bias's too, are one product each for all steps.
-    - Inside, arrays are (features, batch): a gate is one contiguous block, and so is h within [h, x, 1].
-    - The gates lie in the order i, f, o, g, and c behind them: a step takes the sigmoid of three gates and the tanh of
-      the fourth in one pass, as σ(a) = tanh(a/2)/2 + 1/2, and makes i g and f c as one product of neighbours.
-    - A large batch is cut into one part per core; the parts run through the time loop side by side.
+    How the kernel is fast, besides what all recurrences have: the gates lie in the order o, i, f, g, and c behind them.
+    A step takes the sigmoid of three gates and the tanh of the fourth in one pass, and makes i g and f c as one product
+    of neighbours. Peepholes cost a second pass: o waits for the new c.
 
     Args:
-        mask: boolean (N, T), False where a step is left out; None leaves none out.
+        mask: as for `Recurrence`, and so are `reverse` and `recurrent_mask`.
+        reverse: see there.
+        recurrent_mask: see there.
+        forget_gate: whether there is one; else c is kept as it is.
     """
 
     name = "lstm"
+    states = 2
 
-    def __init__(self, mask: Array | None = None) -> None:
-        self.mask = mask
+    def __init__(
+        self,
+        mask: Array | None = None,
+        reverse: bool = False,
+        recurrent_mask: Array | None = None,
+        forget_gate: bool = True,
+    ) -> None:
+        super().__init__(mask, reverse, recurrent_mask)
+        self.forget_gate = forget_gate
 
-    def definition(self, x: Any, h: Any, c: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Any:
+    def definition(
+        self,
+        x: Any,
+        h: Any,
+        c: Any,
+        weight_ih: Any,
+        weight_hh: Any,
+        bias_ih: Any = None,
+        bias_hh: Any = None,
+        peepholes: Any = None,
+    ) -> Any:
         """The recurrence, step by step."""
-        hs = []
-        for t, x_t in enumerate(unstack(x, axis=1)):
-            with scope(t):
-                i, f, g, o = split(linear(x_t, weight_ih, bias_ih) + linear(h, weight_hh, bias_hh), 4, axis=1)
-                c_new = sigmoid(f) * c + sigmoid(i) * tanh(g)
-                h_new = sigmoid(o) * tanh(c_new)
-                if self.mask is None:
-                    h, c = h_new, c_new
-                else:
-                    valid = self.mask[:, t, None]
-                    h, c = where(valid, h_new, h), where(valid, c_new, c)
-                hs.append(h)
-        return stack(hs, axis=1), h, c
+        return self.recurrence(x, (h, c), weight_ih, weight_hh, bias_ih, bias_hh, peepholes)
+
+    def step(
+        self,
+        x: Any,
+        state: Any,
+        weight_ih: Any,
+        weight_hh: Any,
+        bias_ih: Any = None,
+        bias_hh: Any = None,
+        peepholes: Any = None,
+    ) -> tuple[Any, Any]:
+        """The formulas."""
+        h, c = state
+        gates = linear(x, weight_ih, bias_ih) + linear(self.dropped(h), weight_hh, bias_hh)
+        if self.forget_gate:
+            i, f, g, o = split(gates, 4, axis=1)
+        else:
+            i, g, o = split(gates, 3, axis=1)
+        if peepholes is not None:
+            see = split(peepholes, 3 if self.forget_gate else 2)
+            i = i + see[0] * c
+            if self.forget_gate:
+                f = f + see[1] * c
+        kept = sigmoid(f) * c if self.forget_gate else c
+        c_new = kept + sigmoid(i) * tanh(g)
+        if peepholes is not None:
+            o = o + see[-1] * c_new
+        return sigmoid(o) * tanh(c_new), c_new
 
     def forward(
-        self, x: Array, h: Array, c: Array, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
-    ) -> tuple[Array, Array, Array]:
-        xp = get_array_module(x)
-        hidden = h.shape[1]
-        self.steps = x.shape[1]
-        weight = _weight_of_step(weight_hh, weight_ih, bias_ih + bias_hh)
-        hs = xp.empty((*x.shape[:2], hidden), weight.dtype)
-        h_last, c_last = xp.empty_like(h), xp.empty_like(c)
+        self,
+        x: Array,
+        h: Array,
+        c: Array,
+        weight_ih: Array,
+        weight_hh: Array,
+        bias_ih: Array | None = None,
+        bias_hh: Array | None = None,
+        peepholes: Array | None = None,
+    ) -> tuple[Array, ...]:
+        # From the order i, f, g, o to o, i, f, g.
+        gates = [(3, 0.5), (0, 0.5), (1, 0.5), (2, 1.0)] if self.forget_gate else [(2, 0.5), (0, 0.5), (1, 1.0)]
+        weight = weight_of_step(gates, weight_ih, weight_hh, bias_ih, bias_hh)
+        if peepholes is not None:  # from i, f, o to o, i, f, each (H, 1)
+            see = peepholes.reshape(len(gates) - 1, h.shape[1], 1)
+            peepholes = get_array_module(see).concatenate((see[-1:], see[:-1]))
+        return self.run(functools.partial(_Part, weight=weight, peepholes=peepholes), x, (h, c))
 
-        def run(rows: slice) -> _Part:
-            part = _Part(rows, None if self.mask is None else self.mask[rows])
-            out = hs[rows], h_last[rows], c_last[rows]
-            part.forward(x[rows], h[rows], c[rows], weight, *out, keep=self.edges is not None)
-            return part
-
-        parts = side_by_side(run, slices(len(x), _number_of_parts(x, hidden)))
-        if self.edges is not None:
-            self.saved = parts
-        return hs, h_last, c_last
-
-    def backward(self, dhs: Array, dh: Array, dc: Array) -> tuple[Array | None, ...]:
-        x, _, _, weight_ih, weight_hh, *_ = self.inputs
-        xp = get_array_module(x)
-        weight_hh_t = _transposed(weight_hh)
-        dx = None if self.edges[0] is None else xp.empty_like(x)
-        dh_first = None if self.edges[1] is None else xp.empty_like(dh)
-        dc_first = xp.empty_like(dc)
-
-        def run(part: _Part) -> Array:
-            rows = part.rows
-            out = None if dx is None else dx[rows], None if dh_first is None else dh_first[rows], dc_first[rows]
-            return part.backward(dhs[rows], dh[rows], dc[rows], weight_ih, weight_hh_t, *out)
-
-        dweights = side_by_side(run, self.saved)
-        hidden = dh.shape[1]
-        dweight_hh, dweight_ih, dbias = (
-            functools.reduce(np.add, [dweight[:, columns] for dweight in dweights])
-            for columns in (slice(0, hidden), slice(hidden, -1), -1)
-        )
-        return dx, dh_first, dc_first, dweight_ih, dweight_hh, dbias, dbias
+    def of_the_weights(self, dweight: Array, dpeepholes: Array | None = None) -> tuple[Array | None, ...]:
+        """The gradients of the weights from that of [W_hh, b, W_ih]."""
+        hidden = len(dweight) // (4 if self.forget_gate else 3)
+        dbias = dweight[:, hidden]
+        return dweight[:, hidden + 1 :], dweight[:, :hidden], dbias, dbias, dpeepholes
 
 
-def _weight_of_step(weight_hh: Array, weight_ih: Array, bias: Array) -> Array:
-    """[W_hh, W_ih, b] with the gates in the order i, f, o, g; rows of σ gates halved, for tanh(a/2)."""
-    xp = get_array_module(weight_hh)
-    hidden, features = weight_hh.shape[1], weight_ih.shape[1]
-    weight = xp.empty((4, hidden, hidden + features + 1), weight_hh.dtype)
-    for row, gate in enumerate((0, 1, 3, 2)):
-        rows, scale = slice(gate * hidden, (gate + 1) * hidden), 1 if gate == 2 else 0.5
-        xp.multiply(weight_hh[rows], scale, out=weight[row, :, :hidden])
-        xp.multiply(weight_ih[rows], scale, out=weight[row, :, hidden:-1])
-        xp.multiply(bias[rows], scale, out=weight[row, :, -1])
-    return weight.reshape(4 * hidden, -1)
-
-
-def _transposed(weight: Array) -> Array:
-    """Its transpose, in C order: copied by strips that stay in cache, three times faster than at once."""
-    transposed = get_array_module(weight).empty(weight.shape[::-1], weight.dtype)
-    for start in range(0, len(weight), 64):
-        strip = slice(start, start + 64)
-        transposed[:, strip] = weight[strip].T
-    return transposed
-
-
-def _number_of_parts(x: Array, hidden: int) -> int:
-    """One per core where each gets a batch worth its thread; else one, whose products are shared."""
-    if not isinstance(x, np.ndarray):
-        return 1
-    return max(1, min(count(), len(x) // 32, len(x) * hidden // 4096))
-
-
-class _Part:
-    """Some rows of the batch on their way through time. All arrays are (features, batch).
+class _Part(Part):
+    """The kernel on some rows of the batch.
 
     Attributes:
-        rows: which of the batch.
-        mask: (n, T) or None.
-        z: (H + D + 1, T, n): h of the step before, x, and 1 for the bias. As one matrix (H + D + 1, T n) it gives the
-            weight gradients; z[:, t] is the matrix of a step, with rows T n apart, which BLAS takes without a copy.
-        states: (T + 1, 5H, n): i, f, o, g of a step, and c before it.
+        states: (T + 1, (G + 1) H, n): o, i, f, g of a step, and c before it.
         tanh_cells: (T, H, n), of c after the step.
+        dgates: in PyTorch's order, i, f, g, o.
     """
 
-    z: Array
     states: Array
     tanh_cells: Array
 
-    def __init__(self, rows: slice, mask: Array | None) -> None:
-        self.rows, self.mask = rows, mask
+    def __init__(self, *rows_and_masks: Any, weight: Array, peepholes: Array | None) -> None:
+        super().__init__(*rows_and_masks, weight=weight)
+        self.peepholes = peepholes
 
-    def forward(
-        self, x: Array, h: Array, c: Array, weight: Array, hs: Array, h_last: Array, c_last: Array, keep: bool
-    ) -> None:
-        """Run through time, writing to `hs` (n, T, H), `h_last` and `c_last` (n, H).
+    def begin(self, keep: bool, *others: Array) -> None:
+        super().begin(keep)
+        xp = get_array_module(self.z)
+        n, size = self.z.shape[2], len(self.weight)
+        self.gates = size // self.hidden
+        self.kept = self.steps if keep else 1  # without a backward, the arrays of two steps serve all
+        self.states = xp.empty((self.kept + 1, size + self.hidden, n), self.z.dtype)
+        self.tanh_cells = xp.empty((self.kept, self.hidden, n), self.z.dtype)
+        self.products = xp.empty((2, self.hidden, n), self.z.dtype)
+        (c,) = others
+        self.cell(0)[...] = c
 
-        Without `keep`, for a pass that no backward follows, the arrays of two steps serve all.
-        """
-        xp = get_array_module(x)
-        n, steps, features = x.shape
-        hidden = h.shape[1]
-        self.z = xp.empty((hidden + features + 1, steps, n), weight.dtype)
-        self.states = xp.empty((steps + 1 if keep else 2, 5 * hidden, n), weight.dtype)
-        self.tanh_cells = xp.empty((steps if keep else 1, hidden, n), weight.dtype)
-        products = xp.empty((2, hidden, n), weight.dtype)
-        last = xp.empty((hidden, n), weight.dtype)
-        self.z[:hidden, 0], self.states[0, 4 * hidden :] = h.T, c.T
-        self.z[hidden:-1] = x.transpose(2, 1, 0)
-        self.z[-1] = 1
-        for t in range(steps):
-            state, after = self.states[t if keep else t % 2], self.states[t + 1 if keep else (t + 1) % 2]
-            tanh_c = self.tanh_cells[t if keep else 0]
-            h_new = self.z[:hidden, t + 1] if t + 1 < steps else last
-            c_new = after[4 * hidden :]
-            gates = state[: 4 * hidden]
-            matmul(weight, self.z[:, t], out=gates)
+    def cell(self, t: int) -> Array:
+        """c before step t, (H, n)."""
+        return self.states[t % (self.kept + 1), -self.hidden :]
+
+    def state(self, t: int) -> tuple[Array, ...]:
+        return self.h[:, t], self.cell(t)
+
+    def step(self, t: int) -> None:
+        xp = get_array_module(self.z)
+        hidden, n = self.hidden, self.z.shape[2]
+        state, tanh_c = self.states[t % (self.kept + 1)], self.tanh_cells[t % self.kept]
+        gates, c, c_new = state[:-hidden], state[-hidden:], self.cell(t + 1)
+        self.affine(t, gates)
+        if self.peepholes is None:
             xp.tanh(gates, out=gates)
-            sigmoids = state[: 3 * hidden]
-            sigmoids *= 0.5
-            sigmoids += 0.5
-            # [i, f] times [g, c]
-            xp.multiply(state[: 2 * hidden], state[3 * hidden :], out=products.reshape(2 * hidden, n))
-            xp.add(products[0], products[1], out=c_new)
-            xp.tanh(c_new, out=tanh_c)
-            xp.multiply(state[2 * hidden : 3 * hidden], tanh_c, out=h_new)
-            if self.mask is not None:
-                frozen = ~self.mask[:, t]
-                xp.copyto(c_new, state[4 * hidden :], where=frozen)
-                xp.copyto(h_new, self.z[:hidden, t], where=frozen)
-        hs[:, :-1] = self.z[:hidden, 1:].transpose(2, 1, 0)
-        hs[:, -1] = h_last[...] = last.T
-        c_last[...] = c_new.T
+            sigmoid_from_tanh(gates[:-hidden])
+        else:
+            past = gates[hidden:-hidden].reshape(self.gates - 2, hidden, n)
+            past += 0.5 * self.peepholes[1:] * c
+            xp.tanh(gates[hidden:], out=gates[hidden:])
+            sigmoid_from_tanh(gates[hidden:-hidden])
+        if self.gates == 4:  # [i, f] times [g, c]
+            xp.multiply(state[hidden : 3 * hidden], state[3 * hidden :], out=self.products.reshape(2 * hidden, n))
+            xp.add(self.products[0], self.products[1], out=c_new)
+        else:
+            xp.multiply(state[hidden : 2 * hidden], state[2 * hidden : 3 * hidden], out=c_new)
+            c_new += c
+        o = gates[:hidden]
+        if self.peepholes is not None:
+            o += 0.5 * self.peepholes[0] * c_new
+            xp.tanh(o, out=o)
+            sigmoid_from_tanh(o)
+        xp.tanh(c_new, out=tanh_c)
+        xp.multiply(o, tanh_c, out=self.h[:, t + 1])
 
-    def backward(
-        self,
-        dhs: Array,
-        dh: Array,
-        dc: Array,
-        weight_ih: Array,
-        weight_hh_t: Array,
-        dx: Array | None,
-        dh_first: Array | None,
-        dc_first: Array,
-    ) -> Array:
-        """Run back through time, writing to `dx`, `dh_first` and `dc_first`; returns the gradient of [W_hh, W_ih, b].
+    def begin_back(self, weights: Array) -> None:
+        xp = get_array_module(self.z)
+        self.weight_hh_t = weights
+        n, dtype = self.z.shape[2], self.z.dtype
+        self.dgates = xp.empty((self.gates, self.hidden, self.steps, n), dtype)
+        self.dvalues = xp.empty((self.gates, self.hidden, n), dtype)  # of o, i, f, g themselves
+        self.slopes = xp.empty((self.gates, self.hidden, n), dtype)  # of σ and tanh there
+        self.through_tanh = xp.empty((self.hidden, n), dtype)
 
-        What it makes has the gates in PyTorch's order, i, f, g, o.
-        """
-        xp = get_array_module(dhs)
-        size, steps, n = self.z.shape
-        hidden = dh.shape[1]
-        dgates = xp.empty((4, hidden, steps, n), weight_ih.dtype)
-        dvalues = xp.empty(
-            (4, hidden, n), weight_ih.dtype
-        )  # of i, f, o, g; times their slopes, of what is in σ and tanh
-        slopes = xp.empty((4, hidden, n), weight_ih.dtype)
-        through_tanh = xp.empty((hidden, n), weight_ih.dtype)
-        dhs = xp.ascontiguousarray(dhs.transpose(1, 2, 0))
-        dh, dc = xp.array(dh.T, order="C"), xp.array(dc.T, order="C")
-        for t in reversed(range(steps)):
-            gates = self.states[t, : 4 * hidden].reshape(4, hidden, n)
-            i, f, o, _ = gates
+    def step_back(self, t: int, dh: Array, *others: Array) -> None:
+        xp = get_array_module(self.z)
+        (dc,) = others
+        hidden, n = self.hidden, self.z.shape[2]
+        gates = self.states[t, :-hidden].reshape(self.gates, hidden, n)
+        tanh_c = self.tanh_cells[t]
+        dvalues, slopes, through_tanh, dgates = self.dvalues, self.slopes, self.through_tanh, self.dgates[:, :, t]
+        # The slope of σ is σ - σ², that of tanh 1 - tanh².
+        xp.multiply(gates, gates, out=slopes)
+        xp.subtract(gates[:-1], slopes[:-1], out=slopes[:-1])
+        xp.subtract(1, slopes[-1], out=slopes[-1])
+        # do = dh tanh c;  dc += o (dh - do tanh c), which is dh o (1 - tanh² c)
+        xp.multiply(dh, tanh_c, out=dvalues[0])
+        xp.multiply(dvalues[0], tanh_c, out=through_tanh)
+        xp.subtract(dh, through_tanh, out=through_tanh)
+        through_tanh *= gates[0]
+        dc += through_tanh
+        xp.multiply(dvalues[0], slopes[0], out=dgates[-1])
+        if self.peepholes is not None:
+            dc += self.peepholes[0] * dgates[-1]
+        # di = dc g;  df = dc (c before);  dg = dc i;  dc before = dc f
+        if self.gates == 4:
             g_and_c = self.states[t, 3 * hidden :].reshape(2, hidden, n)
-            tanh_c = self.tanh_cells[t]
-            dh += dhs[t]
-            if self.mask is not None:
-                valid = self.mask[:, t]
-                dh_past, dc_past = dh * ~valid, dc * ~valid
-                dh *= valid
-                dc *= valid
-            # do = dh tanh c;  dc += o (dh - do tanh c), which is dh o (1 - tanh² c)
-            xp.multiply(dh, tanh_c, out=dvalues[2])
-            xp.multiply(dvalues[2], tanh_c, out=through_tanh)
-            xp.subtract(dh, through_tanh, out=through_tanh)
-            through_tanh *= o
-            dc += through_tanh
-            # [di, df] = dc [g, c before];  dg = dc i;  dc before = dc f
-            xp.multiply(dc, g_and_c, out=dvalues[:2])
-            xp.multiply(dc, i, out=dvalues[3])
-            dc *= f
-            # The slope of σ is σ - σ², that of tanh 1 - tanh².
-            xp.multiply(gates, gates, out=slopes)
-            xp.subtract(gates[:3], slopes[:3], out=slopes[:3])
-            xp.subtract(1, slopes[3], out=slopes[3])
-            xp.multiply(dvalues[:2], slopes[:2], out=dgates[:2, :, t])
-            xp.multiply(dvalues[2:], slopes[2:], out=dgates[:1:-1, :, t])  # o, g → g, o: PyTorch's order
-            if t > 0 or dh_first is not None:
-                matmul(weight_hh_t, dgates[:, :, t].reshape(4 * hidden, n), out=dh)
-            if self.mask is not None:
-                dh += dh_past
-                dc += dc_past
-        if dh_first is not None:
-            dh_first[...] = dh.T
-        dc_first[...] = dc.T
-        flat = dgates.reshape(4 * hidden, -1)
-        if dx is not None:
-            dx[...] = matmul(weight_ih.T, flat).reshape(weight_ih.shape[1], steps, n).transpose(2, 1, 0)
-        return matmul(flat, self.z.reshape(size, -1).T)
+            xp.multiply(dc, g_and_c, out=dvalues[1:3])
+        else:
+            xp.multiply(dc, gates[2], out=dvalues[1])
+        xp.multiply(dc, gates[1], out=dvalues[-1])
+        xp.multiply(dvalues[1:], slopes[1:], out=dgates[:-1])
+        if self.gates == 4:
+            dc *= gates[2]
+        if self.peepholes is not None:
+            dc += (self.peepholes[1:] * dgates[:-2]).sum(axis=0)
+        matmul(self.weight_hh_t, dgates.reshape(self.gates * hidden, n), out=dh)
+        if self.dropped is not None:
+            dh *= self.dropped
+
+    def weight_gradients(self) -> tuple[Array, ...]:
+        gradients = super().weight_gradients()
+        if self.peepholes is None:
+            return gradients
+        cells = self.states[:, -self.hidden :].transpose(1, 0, 2)
+        xp = get_array_module(cells)
+        # i and f see c before the step, o sees it after.
+        of_past = xp.einsum("ghtn,htn->gh", self.dgates[:-2], cells[:, :-1])
+        of_new = xp.einsum("htn,htn->h", self.dgates[-1], cells[:, 1:])
+        return *gradients, xp.concatenate((of_past.reshape(-1), of_new))

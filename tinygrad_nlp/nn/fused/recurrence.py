@@ -1,0 +1,327 @@
+"""What the recurrent kernels share: the definition's loop over time, and the kernel's, with masks and directions."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...autograd import Fused, scope
+from ...autograd.ops import stack, unstack, where
+from ...backend import Array, get_array_module
+from ...threads import blas_alone, count, matmul, side_by_side, slices
+
+_LARGE_BATCH = 64  # rows, from which on a product does as much in a moment as one for all steps
+
+
+class Recurrence(Fused):
+    """One layer in one direction, over a whole sequence: x, the first state and weights → all h, and the last state.
+
+    A subclass has the formulas of one step, and a kind of `Part`, which is its kernel.
+
+    How the kernels are fast:
+
+    - Inside, arrays are (features, batch): a gate is one contiguous block.
+    - A step of a large batch has one product, [W_hh, b, W_ih] · [h, 1, x]. In a small batch, products are slow: there
+      W_ih x + b is one product for all steps, and a step is left with W_hh h.
+    - The gradients of the input and of the weights, biases too, are one product each for all steps.
+    - A large batch is cut into one part per core; the parts run through the time loop side by side.
+
+    Args:
+        mask: boolean (N, T) or None. Where it is False the step is left out: state and output stay as they are.
+        reverse: run from the last step to the first.
+        recurrent_mask: (N, H) or None: what h is multiplied with before each recurrent product (variational dropout).
+    """
+
+    states: ClassVar[int] = 1  # how many arrays the state consists of; the first is h
+
+    def __init__(self, mask: Array | None = None, reverse: bool = False, recurrent_mask: Array | None = None) -> None:
+        self.mask, self.reverse, self.recurrent_mask = mask, reverse, recurrent_mask
+
+    # --- the definition -----------------------------------------------------------------------------------------------
+
+    def step(self, x: Any, state: Any, *weights: Any) -> tuple[Any, ...]:
+        """The formulas: x (N, D) and the state before → the state after."""
+        raise NotImplementedError(f"{type(self).__name__}.step")
+
+    def recurrence(self, x: Any, state: tuple[Any, ...], *weights: Any) -> Any:
+        """The definition: step by step."""
+        xs = unstack(x, axis=1)
+        hs = []
+        order = range(len(xs))
+        for t in reversed(order) if self.reverse else order:
+            with scope(t):
+                after = self.step(xs[t], state, *weights)
+                if self.mask is not None:
+                    valid = self.mask[:, t, None]
+                    after = tuple(where(valid, new, old) for new, old in zip(after, state, strict=True))
+                state = after
+                hs.append(state[0])
+        return stack(hs[::-1] if self.reverse else hs, axis=1), *state
+
+    def dropped(self, h: Any) -> Any:
+        """What the recurrent products see of h."""
+        return h if self.recurrent_mask is None else h * self.recurrent_mask
+
+    # --- the kernel ---------------------------------------------------------------------------------------------------
+
+    def transposed_weights(self, *weights: Any) -> Any:
+        """The recurrent weights as the products of backward want them: made once for all parts."""
+        return transposed(weights[1])
+
+    def of_the_weights(self, *gradients: Array) -> tuple[Array | None, ...]:
+        """The gradients of the weights, in the order of the arguments, from those that the parts give."""
+        raise NotImplementedError(f"{type(self).__name__}.of_the_weights")
+
+    def run(self, kernel: Callable[..., Part], x: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Forward: pass all parts of the batch through time.
+
+        Args:
+            kernel: makes a part, from the rows that it takes of the batch and their two masks.
+            x: (N, T, D).
+            state: the first one, arrays (N, H).
+        """
+        xp = get_array_module(x)
+        self.steps = steps = x.shape[1]
+        hidden = state[0].shape[1]
+        hs = xp.empty((*x.shape[:2], hidden), x.dtype)
+        last = [xp.empty_like(s) for s in state]
+
+        def run(rows: slice) -> Part:
+            part = kernel(rows, *self._masks(rows))
+            part.forward(self._in_time(x[rows]), [s[rows] for s in state], keep=self.edges is not None)
+            copy_transposed(part.h[:, 1:], self._in_time(hs[rows]).transpose(2, 1, 0))
+            for s, array in zip(part.state(steps), last, strict=True):
+                array[rows] = s.T
+            return part
+
+        parts = side_by_side(run, slices(len(x), number_of_parts(x, hidden)))
+        if self.edges is not None:
+            self.saved = parts
+        return hs, *last
+
+    def backward(self, dhs: Array, *dlast: Array) -> tuple[Array | None, ...]:
+        x, *inputs = self.inputs
+        xp = get_array_module(x)
+        weights = inputs[self.states :]
+        learns = any(edge is not None for edge in self.edges[1 + self.states :])
+        dx = None if self.edges[0] is None else xp.empty_like(x)
+        dfirst = [xp.empty_like(d) for d in dlast]
+        transposed_weights = self.transposed_weights(*weights)
+
+        def run(part: Part) -> tuple[Array, ...]:
+            rows = part.rows
+            dstate = part.backward(self._in_time(dhs[rows]), [d[rows] for d in dlast], transposed_weights)
+            for array, d in zip(dfirst, dstate, strict=True):
+                array[rows] = d.T
+            if dx is not None:
+                n, steps, features = dx[rows].shape
+                through = part.input_gradient(weights[0]).reshape(steps, n, features)
+                self._in_time(dx[rows])[...] = through.transpose(1, 0, 2)
+            return part.weight_gradients() if learns else ()
+
+        gradients = [functools.reduce(np.add, each) for each in zip(*side_by_side(run, self.saved), strict=True)]
+        dweights = self.of_the_weights(*gradients) if learns else (None,) * len(weights)
+        return dx, *dfirst, *dweights[: len(weights)]
+
+    def _in_time(self, array: Array) -> Array:
+        """(N, T, …) in the order in which the steps are taken: a view."""
+        return array[:, ::-1] if self.reverse else array
+
+    def _masks(self, rows: slice) -> tuple[Array | None, Array | None]:
+        return (
+            None if self.mask is None else self._in_time(self.mask[rows]),
+            None if self.recurrent_mask is None else self.recurrent_mask[rows].T,
+        )
+
+
+class Part:
+    """Some rows of the batch on their way through time: a kernel. All arrays are (features, batch).
+
+    A subclass takes one step forward and one back.
+
+    Args:
+        rows: which of the batch.
+        mask: (n, T) or None.
+        dropped: (H, n) or None: what h is multiplied with before the recurrent product.
+        weight: [W_hh, b, W_ih], (G, H + 1 + D): the rows of σ gates halved, for σ(a) = tanh(a/2)/2 + 1/2.
+
+    Attributes:
+        z: (H + 1 + D, T + 1, n): the h that the products see before each step, 1 for the bias, and x. As one matrix
+            (H + 1 + D, T n) it gives the weight gradients; z[:, t] is the matrix of a step, with rows (T + 1) n apart,
+            which BLAS takes without a copy.
+        h: (H, T + 1, n), before each step and after the last: rows of z, unless dropout keeps them apart.
+        inputs: (G, T, n), b + W_ih x of all steps; None in a large batch.
+        dgates: (gates, H, T, n), in backward: the gradients of what goes into σ and tanh.
+    """
+
+    further: int = 0  # rows of z that a subclass wants besides, as many times H
+    dgates: Array
+
+    def __init__(self, rows: slice, mask: Array | None, dropped: Array | None, *, weight: Array) -> None:
+        self.rows, self.mask, self.dropped, self.weight = rows, mask, dropped, weight
+
+    # --- forward ------------------------------------------------------------------------------------------------------
+
+    def forward(self, x: Array, state: Sequence[Array], keep: bool) -> None:
+        """Run through time, from x (n, T, D) and the first state, arrays (n, H), of which h is the first.
+
+        Without `keep` no backward follows, and what only that needs may be overwritten.
+        """
+        xp = get_array_module(x)
+        n, self.steps, features = x.shape
+        self.hidden = hidden = state[0].shape[1]
+        self.end = hidden + 1 + features
+        self.z = xp.empty((self.end + self.further * hidden, self.steps + 1, n), x.dtype)
+        self.h = self.z[:hidden] if self.dropped is None else xp.empty((hidden, self.steps + 1, n), x.dtype)
+        self.h[:, 0] = state[0].T
+        self.z[hidden] = 1
+        copy_transposed(x.transpose(2, 1, 0), self.z[hidden + 1 : self.end, :-1])
+        self.begin(keep, *(s.T for s in state[1:]))
+        with blas_alone():
+            for t in range(self.steps):
+                if self.dropped is not None:
+                    xp.multiply(self.h[:, t], self.dropped, out=self.z[: self.hidden, t])
+                self.step(t)
+                if self.mask is not None:
+                    frozen = ~self.mask[:, t]
+                    for before, after in zip(self.state(t), self.state(t + 1), strict=True):
+                        xp.copyto(after, before, where=frozen)
+
+    def begin(self, keep: bool, *others: Array) -> None:
+        """Make the arrays of the forward pass, given the first state without its h, arrays (H, n)."""
+        self.inputs = self.all_steps(self.weight[:, self.hidden :]) if self.hoists() else None
+
+    def hoists(self) -> bool:
+        """Whether the input's products of all steps are made at once, and not step by step."""
+        return self.z.shape[2] < _LARGE_BATCH or not isinstance(self.z, np.ndarray)
+
+    def step(self, t: int) -> None:
+        """From the state before step t to the one after it."""
+        raise NotImplementedError(f"{type(self).__name__}.step")
+
+    def state(self, t: int) -> tuple[Array, ...]:
+        """The state before step t, each (H, n)."""
+        return (self.h[:, t],)
+
+    def affine(self, t: int, out: Array) -> None:
+        """W_hh h + b + W_ih x of one step, written to (G, n): of the first gates, where it has fewer rows than they."""
+        if self.inputs is None:
+            matmul(self.weight[: len(out)], self.z[: self.end, t], out=out)
+        else:
+            matmul(self.weight[: len(out), : self.hidden], self.z[: self.hidden, t], out=out)
+            out += self.inputs[: len(out), t]
+
+    def all_steps(self, weight: Array) -> Array:
+        """b + W_ih x at all steps, (G, T, n), for [b, W_ih], (G, 1 + D)."""
+        return matmul(weight, self.flat(self.hidden, self.end)).reshape(len(weight), self.steps, self.z.shape[2])
+
+    def flat(self, start: int, end: int) -> Array:
+        """These rows of z at all steps, as a matrix (end - start, T n): a view."""
+        return self.z[start:end, :-1].reshape(end - start, self.steps * self.z.shape[2])
+
+    # --- backward -----------------------------------------------------------------------------------------------------
+
+    def backward(self, dhs: Array, dstate: Sequence[Array], weights: Any) -> Sequence[Array]:
+        """Run back through time, from the gradients of all h (n, T, H) and of the last state; fills `dgates`.
+
+        Returns:
+            The gradient of the first state, arrays (H, n).
+        """
+        xp = get_array_module(self.z)
+        self.begin_back(weights)
+        of_steps = xp.empty((self.steps, self.hidden, len(dhs)), self.z.dtype)
+        copy_transposed(dhs.transpose(2, 1, 0), of_steps.transpose(1, 0, 2))
+        dstate = [xp.array(d.T, self.z.dtype, order="C") for d in dstate]
+        with blas_alone():
+            for t in reversed(range(self.steps)):
+                dstate[0] += of_steps[t]
+                if self.mask is None:
+                    self.step_back(t, *dstate)
+                    continue
+                valid = self.mask[:, t]
+                past = [d * ~valid for d in dstate]
+                for d in dstate:
+                    d *= valid
+                self.step_back(t, *dstate)
+                for d, p in zip(dstate, past, strict=True):
+                    d += p
+        return dstate
+
+    def begin_back(self, weights: Any) -> None:
+        """Make the arrays of the backward pass."""
+        raise NotImplementedError(f"{type(self).__name__}.begin_back")
+
+    def step_back(self, t: int, dh: Array, *others: Array) -> None:
+        """From the gradient of the state after step t to that of the one before, in place; fills `dgates[:, :, t]`."""
+        raise NotImplementedError(f"{type(self).__name__}.step_back")
+
+    def into_products(self) -> Array:
+        """`dgates` as a matrix (gates H, T n): a view."""
+        return self.dgates.reshape(len(self.dgates) * self.hidden, self.steps * self.z.shape[2])
+
+    def input_gradient(self, weight_ih: Array) -> Array:
+        """The gradient of x at all steps, (T n, D)."""
+        return matmul(self.into_products().T, weight_ih)
+
+    def weight_gradients(self) -> tuple[Array, ...]:
+        """Whatever the weights need of this part; those of all parts are added. Here: that of [W_hh, b, W_ih]."""
+        return (matmul(self.into_products(), self.flat(0, self.end).T),)
+
+
+def weight_of_step(
+    gates: Sequence[tuple[int, float]], weight_ih: Array, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None
+) -> Array:
+    """[W_hh, b, W_ih], (G, H + 1 + D).
+
+    Args:
+        gates: for each gate of the result, which one of the weights it is, and a factor.
+        weight_ih: (G, D).
+        weight_hh: (G, H).
+        bias_ih: (G,), or None.
+        bias_hh: (G,), or None.
+    """
+    xp = get_array_module(weight_hh)
+    hidden, features = weight_hh.shape[1], weight_ih.shape[1]
+    weight = xp.empty((len(gates), hidden, hidden + 1 + features), weight_hh.dtype)
+    for block, (gate, factor) in zip(weight, gates, strict=True):
+        rows = slice(gate * hidden, (gate + 1) * hidden)
+        xp.multiply(weight_hh[rows], factor, out=block[:, :hidden])
+        xp.multiply(weight_ih[rows], factor, out=block[:, hidden + 1 :])
+        block[:, hidden] = 0
+        for bias in (bias_ih, bias_hh):
+            if bias is not None:
+                block[:, hidden] += factor * bias[rows]
+    return weight.reshape(len(gates) * hidden, -1)
+
+
+def sigmoid_from_tanh(x: Array) -> None:
+    """tanh(a/2) → σ(a), in place."""
+    x *= 0.5
+    x += 0.5
+
+
+def number_of_parts(x: Array, hidden: int) -> int:
+    """One per core where each gets a batch worth its thread; else one, whose products are shared."""
+    if not isinstance(x, np.ndarray):
+        return 1
+    return max(1, min(count(), len(x) // 32, len(x) * hidden // 4096))
+
+
+def transposed(weight: Array) -> Array:
+    """Its transpose, in C order."""
+    out = get_array_module(weight).empty(weight.shape[::-1], weight.dtype)
+    copy_transposed(weight.T, out)
+    return out
+
+
+def copy_transposed(source: Array, out: Array) -> None:
+    """Write an array to another one of its shape, whose rows are the columns of memory of the source.
+
+    By strips that stay in cache, which is three times faster than at once.
+    """
+    for start in range(0, source.shape[-1], 64):
+        strip = slice(start, start + 64)
+        out[..., strip] = source[..., strip]

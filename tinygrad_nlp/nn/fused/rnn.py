@@ -1,0 +1,102 @@
+"""The simple recurrent network over a whole sequence: the plain formula, and a kernel that equals it."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from ...autograd.ops import linear, relu, tanh
+from ...backend import Array, get_array_module
+from ...threads import matmul
+from .recurrence import Part, Recurrence, weight_of_step
+
+
+class RNN(Recurrence):
+    """h = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu. `nn.functional.rnn` has the arguments and the source.
+
+    Both functions have a derivative that follows from h, so that h is all that backward needs.
+
+    Args:
+        mask: as for `Recurrence`, and so are `reverse` and `recurrent_mask`.
+        reverse: see there.
+        recurrent_mask: see there.
+        nonlinearity: "tanh" or "relu".
+    """
+
+    name = "rnn"
+
+    def __init__(
+        self,
+        mask: Array | None = None,
+        reverse: bool = False,
+        recurrent_mask: Array | None = None,
+        nonlinearity: str = "tanh",
+    ) -> None:
+        super().__init__(mask, reverse, recurrent_mask)
+        self.nonlinearity = nonlinearity
+
+    def definition(
+        self, x: Any, h: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any = None, bias_hh: Any = None
+    ) -> Any:
+        """The recurrence, step by step."""
+        return self.recurrence(x, (h,), weight_ih, weight_hh, bias_ih, bias_hh)
+
+    def step(
+        self, x: Any, state: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any = None, bias_hh: Any = None
+    ) -> tuple[Any]:
+        """The formula."""
+        (h,) = state
+        f = tanh if self.nonlinearity == "tanh" else relu
+        return (f(linear(x, weight_ih, bias_ih) + linear(self.dropped(h), weight_hh, bias_hh)),)
+
+    def forward(
+        self,
+        x: Array,
+        h: Array,
+        weight_ih: Array,
+        weight_hh: Array,
+        bias_ih: Array | None = None,
+        bias_hh: Array | None = None,
+    ) -> tuple[Array, ...]:
+        weight = weight_of_step([(0, 1.0)], weight_ih, weight_hh, bias_ih, bias_hh)
+        return self.run(functools.partial(_Part, weight=weight, nonlinearity=self.nonlinearity), x, (h,))
+
+    def of_the_weights(self, dweight: Array) -> tuple[Array, ...]:
+        """The gradients of the weights from that of [W_hh, b, W_ih]."""
+        hidden = len(dweight)
+        dbias = dweight[:, hidden]
+        return dweight[:, hidden + 1 :], dweight[:, :hidden], dbias, dbias
+
+
+class _Part(Part):
+    """The kernel on some rows of the batch."""
+
+    def __init__(self, *rows_and_masks: Any, weight: Array, nonlinearity: str) -> None:
+        super().__init__(*rows_and_masks, weight=weight)
+        self.nonlinearity = nonlinearity
+
+    def step(self, t: int) -> None:
+        xp = get_array_module(self.z)
+        h_new = self.h[:, t + 1]
+        self.affine(t, h_new)
+        if self.nonlinearity == "tanh":
+            xp.tanh(h_new, out=h_new)
+        else:
+            xp.maximum(h_new, 0, out=h_new)
+
+    def begin_back(self, weights: Array) -> None:
+        self.weight_hh_t = weights
+        self.dgates = get_array_module(self.z).empty((1, self.hidden, self.steps, self.z.shape[2]), self.z.dtype)
+
+    def step_back(self, t: int, dh: Array, *others: Array) -> None:
+        xp = get_array_module(self.z)
+        h_new, dsum = self.h[:, t + 1], self.dgates[0, :, t]
+        if self.nonlinearity == "tanh":
+            xp.multiply(h_new, h_new, out=dsum)
+            xp.subtract(1, dsum, out=dsum)
+            dsum *= dh
+        else:
+            xp.multiply(dh, h_new > 0, out=dsum)
+        matmul(self.weight_hh_t, dsum, out=dh)
+        if self.dropped is not None:
+            dh *= self.dropped
