@@ -1,8 +1,9 @@
 """Public docstrings describe every parameter, tell the result, and name the errors that the code raises itself.
 
-Public are the functions, classes and methods without an underscore that a module defines. Of two kinds the words stand
-elsewhere: the classes behind the operations are read through their functions, and what a method takes and returns that
-overrides another is said there; save the `forward` of Modules, each of which takes something else. The examples are run by `test_package.py`.
+Public are the functions, classes and methods without an underscore that a module defines. Of three kinds the words
+stand elsewhere: the classes behind the operations and the fused kernels are read through the functions that call them,
+and what a method takes and returns that overrides another is said there; save the `forward` of Modules, each of which
+takes something else. The examples are run by `test_package.py`.
 """
 
 import ast
@@ -19,7 +20,10 @@ import tinygrad_nlp
 from tinygrad_nlp.autograd import Function, ops
 from tinygrad_nlp.nn import Module
 
-MODULES = sorted(info.name for info in pkgutil.walk_packages(tinygrad_nlp.__path__, "tinygrad_nlp."))
+PRIVATE = re.compile(r"\._|\.nn\.fused\b")
+MODULES = sorted(
+    info.name for info in pkgutil.walk_packages(tinygrad_nlp.__path__, "tinygrad_nlp.") if not PRIVATE.search(info.name)
+)
 
 NOTHING = {"None", "Iterator[None]", "AbstractContextManager[None]"}
 SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises|Example):")

@@ -13,7 +13,7 @@ from ..autograd.ops import embedding, log_softmax, logsumexp, mul, relu, sigmoid
 from ..autograd.ops.products import Linear
 from ..backend import Array, generator, get_array_module
 from . import fused
-from .checks import (
+from ._checks import (
     check_arrays,
     check_dtypes,
     check_features,
@@ -306,6 +306,9 @@ def dropout_mask(shape: tuple[int, ...], p: float, like: Any) -> Array:
         shape: of the mask.
         p: in [0, 1).
         like: an array or a Variable; the mask has its dtype and lies where it lies.
+
+    Returns:
+        An array of `shape`.
     """
     keep = generator().random(shape, dtype=np.float32) >= p
     xp = get_array_module(like.data if isinstance(like, Variable) else like)

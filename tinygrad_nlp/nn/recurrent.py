@@ -15,12 +15,17 @@ from ..autograd.ops import concatenate, expand_dims, stack, unstack
 from ..backend import Array, get_array_module
 from . import functional as F
 from . import init
-from .checks import check_arrays, check_ndim, check_shape, mask_of_lengths
+from ._checks import check_arrays, check_ndim, check_shape, mask_of_lengths
 from .module import Module, Parameter
 
 
 class LSTMState(NamedTuple):
-    """The state of an LSTM, each of shape (layers · directions, N, H); of a cell (N, H)."""
+    """The state of an LSTM, each of shape (layers · directions, N, H); of a cell (N, H).
+
+    Attributes:
+        h: what the next layer sees, (L, N, H) of a layer, (N, H) of a cell.
+        c: the memory, of the same shape.
+    """
 
     h: Any
     c: Any
@@ -380,7 +385,14 @@ class RNNCell(_Cell):
         self.nonlinearity = nonlinearity
 
     def forward(self, x: Any, state: Any = None) -> Any:
-        """(N, D) and h (N, H), zeros by default → the next h.
+        """Take the step.
+
+        Args:
+            x: (N, D), of the dtype of the weights.
+            state: h (N, H); zeros by default.
+
+        Returns:
+            The next h (N, H).
 
         Raises:
             ValueError: shapes that do not fit.
@@ -422,7 +434,14 @@ class LSTMCell(_Cell):
         super().__init__(input_size, hidden_size, bias, (self.gates - 1) * peepholes)
 
     def forward(self, x: Any, state: tuple[Any, Any] | None = None) -> LSTMState:
-        """(N, D) and h and c, each (N, H), zeros by default → the next h and c.
+        """Take the step.
+
+        Args:
+            x: (N, D), of the dtype of the weights.
+            state: h and c, each (N, H); zeros by default.
+
+        Returns:
+            The next h and c.
 
         Raises:
             ValueError: shapes that do not fit.
@@ -455,7 +474,14 @@ class GRUCell(_Cell):
         self.reset_after = reset_after
 
     def forward(self, x: Any, state: Any = None) -> Any:
-        """(N, D) and h (N, H), zeros by default → the next h.
+        """Take the step.
+
+        Args:
+            x: (N, D), of the dtype of the weights.
+            state: h (N, H); zeros by default.
+
+        Returns:
+            The next h (N, H).
 
         Raises:
             ValueError: shapes that do not fit.
