@@ -21,7 +21,7 @@ pytest.importorskip("matplotlib", reason="examples need the extra `examples`")
 
 from examples import dates, spiral
 from tinygrad_nlp import nn
-from tinygrad_nlp.data import DataLoader
+from tinygrad_nlp.data import DataLoader, load_dates, make_dates
 from tinygrad_nlp.optim import SGD
 from tinygrad_nlp.training import Checkpoint, save_weights
 
@@ -98,6 +98,29 @@ def test_the_checkpoint_holds_all_that_a_reader_of_dates_needs(quick):
     assert checkpoint.extra["settings"]["data"] == "made"
     assert len(checkpoint.history["loss"]) == 8
     assert [x for x, _ in checkpoint.history["accuracy"]] == [1]
+
+
+def test_evaluate_makes_the_same_dates_again_for_the_same_seed(quick, capsys):
+    lines = []
+    for seed in (1, 1, 2):
+        dates.evaluate(n=50, seed=seed, out=str(quick[0]))
+        lines.append(capsys.readouterr().out)
+    assert re.fullmatch(r"\d+\.\d\d% of 50 dates made with seed 1\n", lines[0])
+    assert lines[0] == lines[1]
+    assert lines[2].endswith("seed 2\n")
+
+
+def test_evaluate_counts_what_is_right(quick, monkeypatch, capsys):
+    def answers(model, x, start, length):
+        return t[:, 1:], None
+
+    data = load_dates("made", n=1_000)
+    _, written = make_dates(20, 3)
+    t = np.stack([data.vocab.encode("_" + answer) for answer in written])
+    t[0, 5] += 1
+    monkeypatch.setattr(dates.AttentionSeq2seq, "translate", answers)
+    dates.evaluate(n=20, seed=3, out=str(quick[0]))
+    assert capsys.readouterr().out.startswith("95.00% of 20 dates")
 
 
 def test_translate_writes_a_date(quick, capsys):
