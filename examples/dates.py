@@ -26,7 +26,7 @@ from tinygrad_nlp import nn, optim, plot
 from tinygrad_nlp.data import DataLoader, DateData, load_dates, make_dates
 from tinygrad_nlp.data.dates import QUESTION_LENGTH, START
 from tinygrad_nlp.text import Vocab
-from tinygrad_nlp.training import Callback, Checkpoint, Evaluation, ProgressBar, SaveCheckpoint, Trainer, output_folder
+from tinygrad_nlp.training import Checkpoint, Evaluation, ProgressBar, SaveCheckpoint, Schedule, Trainer, output_folder
 
 ANSWER_LENGTH = len("1994-09-27")
 CHECKPOINT = "checkpoint.safetensors"
@@ -63,19 +63,6 @@ class Settings:
     """go on from the checkpoint in the folder, with its settings; --epochs counts where it is more than there"""
     quick: bool = False
     """to see that it runs, in seconds: 1,000 made dates, hidden size 32 and one epoch, whatever else is given"""
-
-
-class LinearDecay(Callback):
-    """Lets the learning rate fall in a straight line to 0 at the last step, so that the run ends where it is calm."""
-
-    def __init__(self, lr: float) -> None:
-        self.lr = lr
-
-    def on_step(self, trainer: Trainer) -> None:
-        """Set the rate for the next step."""
-        trainer.optimizer.lr = self.lr * (1 - trainer.steps / trainer.total_steps)
-
-    on_start = on_step
 
 
 def build(settings: Settings, vocab: Vocab) -> AttentionSeq2seq:
@@ -140,18 +127,21 @@ def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> None:
         raise ValueError(f"{out / CHECKPOINT} was trained on other dates than these: start afresh")
 
     model = build(settings, dates.vocab)
+    loader = DataLoader(dates.train, settings.batch_size, seed=settings.seed)
+    optimizer = optim.Adam(model.parameters(), settings.lr, (0.9, settings.beta2), settings.eps)
+    # In a straight line to 0 at the last step, so that the run ends where it is calm.
+    decay = optim.LinearLR(optimizer, start_factor=1, end_factor=0, total_iters=settings.epochs * len(loader))
     trainer = Trainer(
         model,
-        optim.Adam(model.parameters(), settings.lr, (0.9, settings.beta2), settings.eps),
+        optimizer,
         max_norm=settings.max_norm,
         callbacks=[
             Evaluation(lambda: {"accuracy": exact_match(model, dates.vocab, x, t)}),
             ProgressBar(count=lambda x, t: x.size + t.size),
-            LinearDecay(settings.lr),
+            Schedule(decay),
             SaveCheckpoint(out / CHECKPOINT, extra),
         ],
     )
-    loader = DataLoader(dates.train, settings.batch_size, seed=settings.seed)
     try:
         trainer.fit(loader, settings.epochs, resume=checkpoint)
     except KeyboardInterrupt:

@@ -1,5 +1,6 @@
 """Optimizers against their textbook formulas, on dense and row-sparse gradients; clipping; checkpoints."""
 
+import json
 import math
 
 import numpy as np
@@ -488,3 +489,114 @@ def test_the_state_of_another_rule_is_refused():
     for taker, giver in ((adam, momentum), (momentum, adam), (sgd, adam), (sgd, momentum)):
         with pytest.raises(ValueError, match=f"^{type(taker).__name__}: the state"):
             taker.load_state_dict(giver.state_dict())
+
+
+# --- schedules --------------------------------------------------------------------------------------------------------
+
+
+def at(make, steps=6, lr=0.8):
+    """The rates that a schedule sets, from the first step on."""
+    optimizer = optim.SGD([parameter(1)], lr=lr)
+    schedule, rates = make(optimizer), []
+    for _ in range(steps):
+        rates.append(optimizer.lr)
+        schedule.step()
+    return rates
+
+
+SCHEDULES = {
+    "LambdaLR": (lambda o: optim.LambdaLR(o, lambda t: 2.0**-t), [0.8, 0.4, 0.2, 0.1, 0.05, 0.025]),
+    "StepLR": (lambda o: optim.StepLR(o, 2, gamma=0.5), [0.8, 0.8, 0.4, 0.4, 0.2, 0.2]),
+    "LinearLR": (lambda o: optim.LinearLR(o, 1.0, 0.0, total_iters=4), [0.8, 0.6, 0.4, 0.2, 0.0, 0.0]),
+    "CosineAnnealingLR": (
+        lambda o: optim.CosineAnnealingLR(o, T_max=4, eta_min=0.2),
+        [0.8, 0.5 + 0.3 * math.cos(math.pi / 4), 0.5, 0.5 - 0.3 * math.cos(math.pi / 4), 0.2],
+    ),
+    "Warmup": (lambda o: optim.Warmup(optim.StepLR(o, 1, gamma=0.5), 4), [0.2, 0.4, 0.6, 0.8, 0.8, 0.4]),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_sets_the_rates_of_its_formula(name):
+    make, expected = SCHEDULES[name]
+    np.testing.assert_allclose(at(make, len(expected)), expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_a_schedule_goes_on_where_it_stood_bit_for_bit(name, steps):
+    make, _ = SCHEDULES[name]
+    whole = at(make)
+    optimizer = optim.SGD([parameter(1)], lr=0.8)
+    schedule = make(optimizer)
+    for _ in range(steps):
+        schedule.step()
+    state = json.loads(json.dumps(schedule.state_dict()))
+    resumed = optim.SGD([parameter(1)], lr=0.8)
+    other = make(resumed)
+    other.load_state_dict(state)
+    rates = []
+    for _ in range(6 - steps):
+        rates.append(resumed.lr)
+        other.step()
+    assert rates == whole[steps:]
+
+
+def test_the_rate_falls_where_a_figure_does_not_get_better():
+    optimizer = optim.SGD([parameter(1)], lr=16.0)
+    schedule = optim.ReduceLROnPlateau(optimizer, factor=0.25, patience=1, min_lr=0.5)
+    rates = []
+    for value in [9, 8, 8, 8.5, 7, 7, math.nan, 7, 7, 7, 7]:
+        schedule.step(value)
+        rates.append(optimizer.lr)
+    assert rates == [16, 16, 16, 4, 4, 4, 1, 1, 0.5, 0.5, 0.5]
+    assert schedule.best == 7
+    upwards = optim.ReduceLROnPlateau(optimizer, mode="max", patience=0)
+    for value in [0.1, 0.2, 0.15]:
+        upwards.step(value)
+    assert optimizer.lr == 0.05
+    fresh = optim.ReduceLROnPlateau(optimizer, patience=0)
+    fresh.step(math.nan)
+    assert fresh.best is None
+
+
+def test_a_schedule_on_a_plateau_goes_on_where_it_stood():
+    def run(values, state=None, lr=1.0):
+        optimizer = optim.SGD([parameter(1)], lr=lr)
+        schedule = optim.ReduceLROnPlateau(optimizer, patience=1)
+        if state:
+            schedule.load_state_dict(state)
+        for value in values:
+            schedule.step(value)
+        return optimizer.lr, json.loads(json.dumps(schedule.state_dict()))
+
+    values = [3.0, 3.0, 3.0, 2.0, 2.5, 2.5]
+    for cut in range(len(values) + 1):
+        lr, state = run(values[:cut])
+        assert run(values[cut:], state, lr) == run(values)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda o: optim.StepLR(o, 0), "StepLR: step_size must be at least 1, not 0"),
+        (lambda o: optim.LinearLR(o, total_iters=0), "LinearLR: total_iters must be at least 1, not 0"),
+        (lambda o: optim.CosineAnnealingLR(o, T_max=0), "CosineAnnealingLR: T_max must be at least 1, not 0"),
+        (lambda o: optim.Warmup(optim.StepLR(o, 1), 0), "Warmup: warmup_steps must be at least 1, not 0"),
+        (lambda o: optim.ReduceLROnPlateau(o, mode="low"), 'mode must be "min" or "max", not \'low\''),
+        (lambda o: optim.ReduceLROnPlateau(o, factor=1.0), r"factor must lie in \(0, 1\), not 1\.0"),
+        (
+            lambda o: optim.StepLR(o, 1).load_state_dict({"rule": "LinearLR"}),
+            "LinearLR, the schedule is StepLR",
+        ),
+        (lambda o: optim.ReduceLROnPlateau(o).load_state_dict({"rule": "StepLR"}), "the schedule is ReduceLROnPlateau"),
+    ],
+)
+def test_a_schedule_refuses_settings_that_make_no_sense_and_states_of_others(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(optim.SGD([parameter(1)], lr=1.0))
+
+
+def test_a_schedule_without_a_rule_says_so():
+    with pytest.raises(NotImplementedError, match=r"LRScheduler\.lr_at"):
+        optim.LRScheduler(optim.SGD([parameter(1)], lr=1.0))

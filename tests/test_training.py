@@ -25,8 +25,10 @@ from tinygrad_nlp.training import (
     Callback,
     Checkpoint,
     Evaluation,
+    KeepBest,
     ProgressBar,
     SaveCheckpoint,
+    Schedule,
     Trainer,
     load_weights,
     output_folder,
@@ -300,6 +302,116 @@ def test_progress_bar_of_a_resumed_run_starts_where_it_stopped(tmp_path, capsys)
     assert [line.split("  ")[0] for line in out.splitlines()] == ["epoch 2/2"]
 
 
+class Watch(Callback):
+    """Writes down the rate with which each step was made, and that of the next."""
+
+    def __init__(self):
+        self.rates = []
+
+    def on_start(self, trainer):
+        self.rates.append(trainer.optimizer.lr)
+
+    on_step = on_epoch = on_start
+
+
+def scheduled(path, kind, **options):
+    """A run whose rate follows a schedule."""
+    run = Run(path, **options)
+    if kind == "steps":
+        schedule = Schedule(optim.Warmup(optim.CosineAnnealingLR(run.optimizer, T_max=STEPS * EPOCHS), 2))
+    else:
+        plateau = optim.ReduceLROnPlateau(run.optimizer, mode="max", factor=0.5, patience=0)
+        schedule = Schedule(plateau, monitor="test loss")  # it falls, so that every epoch is a plateau of "max"
+    run.watch = Watch()
+    run.trainer.callbacks[1:1] = [schedule, run.watch]
+    return run
+
+
+def test_a_schedule_sets_the_rate_of_each_step():
+    run = scheduled(None, "steps").fit()
+    expected = optim.Warmup(optim.CosineAnnealingLR(optim.SGD(run.model.parameters(), 0.05), T_max=STEPS * EPOCHS), 2)
+    steps = [0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 8]
+    assert run.watch.rates == [expected.lr_at(step) for step in steps]
+
+
+def test_a_schedule_lets_the_rate_fall_after_an_epoch_without_improvement():
+    run = scheduled(None, "plateau")
+    run.trainer.fit(run.loader, 3)
+    tests = [value for _, value in run.trainer.history["test loss"]]
+    assert tests == sorted(tests, reverse=True)
+    assert run.watch.rates[1 :: STEPS + 1] == [0.05, 0.05, 0.025]
+    assert run.optimizer.lr == 0.0125
+
+
+@pytest.mark.parametrize("kind", ["steps", "plateau"])
+@pytest.mark.parametrize("step", [2, STEPS, STEPS + 1])
+def test_a_run_with_a_schedule_is_resumed_bit_for_bit(tmp_path, kind, step):
+    interrupted = scheduled(tmp_path / "c", kind, before_loss=interrupt_before(step))
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit()
+    resumed = scheduled(tmp_path / "c", kind, seed=9).fit(resume=Checkpoint.load(tmp_path / "c"))
+    assert resumed.state() == scheduled(tmp_path / "other", kind).fit().state()
+    assert (tmp_path / "c").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_a_schedule_by_a_figure_needs_its_name_and_others_take_none():
+    optimizer = Run().optimizer
+    with pytest.raises(TypeError, match=r"needs a monitor, .* got ReduceLROnPlateau and monitor=None"):
+        Schedule(optim.ReduceLROnPlateau(optimizer))
+    with pytest.raises(TypeError, match="got StepLR and monitor='loss'"):
+        Schedule(optim.StepLR(optimizer, 1), monitor="loss")
+
+
+@pytest.mark.parametrize(
+    "make", [lambda run: Schedule(optim.ReduceLROnPlateau(run.optimizer), "valid"), lambda run: KeepBest("f", "valid")]
+)
+def test_a_figure_that_nobody_measures_is_named(make):
+    run = Run()
+    run.trainer.callbacks.append(make(run))
+    with pytest.raises(ValueError, match="no figure is called 'valid', but 'loss', 'test loss': the Evaluation"):
+        run.fit()
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_the_weights_of_the_best_epoch_are_kept(tmp_path, mode):
+    figures = iter([3.0, math.nan, 2.0, 5.0, 2.0, 4.0])
+    seen = []
+    model = Classifier()
+
+    def measure():
+        seen.append(model.out.bias.data.copy())
+        return {"figure": next(figures)}
+
+    best = KeepBest(tmp_path / "best", "figure", mode)
+    trainer = Trainer(model, optim.Adam(model.parameters()), callbacks=[Evaluation(measure), best])
+    trainer.fit(DataLoader(data(), BATCH), 6)
+    load_weights(model, tmp_path / "best")
+    at = 2 if mode == "min" else 3  # of equals the first
+    assert best.best == (2.0 if mode == "min" else 5.0)
+    assert np.array_equal(model.out.bias.data, seen[at])
+    with pytest.raises(ValueError, match="KeepBest: mode must be"):
+        KeepBest("f", "figure", "best")
+
+
+def test_a_resumed_run_does_not_overwrite_the_best_with_what_is_worse(tmp_path):
+    def run(figures, resume=None):
+        tn.manual_seed(0)
+        model = Classifier()
+        figures = iter(figures)
+        callbacks = [
+            Evaluation(lambda: {"figure": next(figures)}),
+            KeepBest(tmp_path / "best", "figure"),
+            SaveCheckpoint(tmp_path / "c"),
+        ]
+        trainer = Trainer(model, optim.Adam(model.parameters()), callbacks=callbacks)
+        trainer.fit(DataLoader(data(), BATCH), 1 if resume is None else 2, resume)
+
+    run([1.0])
+    before = (tmp_path / "best").read_bytes()
+    run([2.0], Checkpoint.load(tmp_path / "c"))
+    assert (tmp_path / "best").read_bytes() == before
+
+
 # --- runs that end early ----------------------------------------------------------------------------------------------
 
 
@@ -316,6 +428,85 @@ def test_a_loss_that_is_not_finite_stops_at_the_step_and_keeps_the_last_good_che
     assert Checkpoint.load(path).loader["epoch"] == 1
     for name, array in run.model.state_dict().items():
         assert np.array_equal(array, kept["weights"][name]), name
+
+
+class Exploding(nn.Module):
+    """Two layers; what the second gives is infinite, or has an infinite gradient, once its weights are large."""
+
+    def __init__(self):
+        self.first, self.second = nn.Linear(2, 3), nn.Linear(3, 1)
+        self.dropout = nn.Dropout(0.2)
+        self.gradient_only = False
+
+    def forward(self, x, t):
+        y = self.dropout(self.second(self.first(x)))
+        if self.gradient_only:
+            y = tn.sqrt(y * y)  # |y|, whose gradient is 0/0 at 0
+        return y.mean()
+
+
+def test_the_error_names_step_layer_and_operation_and_nothing_is_changed():
+    model = Exploding()
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1))
+    loader = DataLoader(data(), BATCH)
+    trainer.fit(loader, 1)
+    model.second.weight.data = np.full((1, 3), 3e38, np.float32)
+    model.first.weight.data = np.full((3, 2), 1e30, np.float32)
+    before = state_of(model, trainer.optimizer, loader)["arrays"]
+    with np.errstate(over="ignore", invalid="ignore"), pytest.raises(FloatingPointError) as caught:
+        trainer.fit(loader, 2)
+    message = str(caught.value)
+    assert f"the loss is nan at step {STEPS + 1}: matmul in Exploding.second.linear (" in message
+    assert "test_training.py" in message
+    assert "forward gave" in message
+    assert "smaller learning rate" in message
+    assert trainer.steps == STEPS
+    assert state_of(model, trainer.optimizer, loader)["arrays"] == before
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_step():
+    model = Exploding()
+    model.gradient_only = True
+    model.second.weight.data = np.zeros((1, 3), np.float32)
+    model.second.bias.data = np.zeros(1, np.float32)
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1))
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError) as caught:
+        trainer.fit(DataLoader(data(), BATCH), 1)
+    message = str(caught.value)
+    assert "the norm of the gradient is nan at step 1: " in message
+    assert "sqrt" in message
+    assert "backward gave" in message
+    assert trainer.steps == 0
+    assert all(np.isfinite(array).all() for array in model.state_dict().values())
+
+
+def test_weights_that_are_not_finite_do_not_take_the_place_of_the_last_good_checkpoint(tmp_path):
+    run = Run(tmp_path / "c")
+    run.trainer.fit(run.loader, 1)
+    before = (tmp_path / "c").read_bytes()
+
+    class Spoil(Callback):
+        def on_epoch(self, trainer):
+            trainer.model.out.weight.data[0, 0] = np.inf
+
+    run.trainer.callbacks.insert(0, Spoil())
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=r"out\.weight are not finite after step 8"):
+        run.fit()
+    assert (tmp_path / "c").read_bytes() == before
+
+
+def test_the_norm_of_the_gradient_is_told():
+    norms = []
+
+    class Norms(Callback):
+        def on_step(self, trainer):
+            norms.append((trainer.grad_norm, sum(float((p.grad**2).sum()) for p in trainer.model.parameters()) ** 0.5))
+
+    model = Classifier()
+    Trainer(model, optim.SGD(model.parameters(), lr=0.1), callbacks=[Norms()]).fit(DataLoader(data(), BATCH), 1)
+    assert len(norms) == STEPS
+    for told, summed in norms:
+        assert told == pytest.approx(summed, rel=1e-5)
 
 
 class Keep(Callback):
@@ -511,6 +702,7 @@ STRANGERS = {
     "a rule without state": (lambda m: optim.SGD(m.parameters(), 0.1), "a run with Adam, the optimizer is SGD"),
     "a rule of the same state": (lambda m: optim.AdamW(m.parameters()), "a run with Adam, the optimizer is AdamW"),
     "a rule of fewer parameters": (lambda m: optim.Adam([m.hidden.weight]), r"the state 1\.m \(5,\) is not of these"),
+    "other callbacks": (lambda: [], "a run with no such callbacks; in this run there are KeepBest"),
     "other data": (lambda: DataLoader(data(ROWS + 1), BATCH), "rows = 22, this loader has rows = 23"),
     "data in order": (lambda: DataLoader(data(), BATCH, shuffle=False), "shuffle = True, this loader has"),
 }
@@ -529,7 +721,7 @@ def test_the_checkpoint_of_a_stranger_is_refused_and_nothing_is_changed(tmp_path
     optimizer.step()  # so that there is something to change
     next(iter(loader))
     before = state_of(model, optimizer, loader)
-    trainer = Trainer(model, optimizer)
+    trainer = Trainer(model, optimizer, callbacks=[KeepBest("f", "loss")] if "callbacks" in stranger else [])
     with pytest.raises(ValueError, match=message):
         trainer.fit(loader, EPOCHS, resume=Checkpoint.load(tmp_path / "checkpoint"))
     assert state_of(model, optimizer, loader) == before
@@ -669,6 +861,32 @@ def test_on_a_full_disk_the_checkpoint_before_survives_and_no_rest_is_left(tmp_p
         save_weights(run.model, path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
+
+
+FULL = """
+import errno, resource, sys
+import numpy as np
+from tinygrad_nlp import nn
+from tinygrad_nlp.training import save_weights
+
+save_weights(nn.Linear(10, 10), sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))  # a write beyond it fails in its middle
+try:
+    save_weights(nn.Linear(100, 100), sys.argv[1])
+except OSError as error:
+    print(errno.errorcode[error.errno], error.filename)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX limits")
+def test_when_a_write_fails_half_way_the_file_before_survives(tmp_path):
+    path = tmp_path / "weights"
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, cwd=Path(__file__).parents[1]
+    )
+    assert done.stdout == f"EFBIG {path}\n", done.stderr
+    assert contents(path)["weight"].shape == (10, 10)
+    assert [file.name for file in tmp_path.iterdir()] == ["weights"]
 
 
 def test_a_folder_that_does_not_exist_is_named_as_the_user_did(tmp_path):

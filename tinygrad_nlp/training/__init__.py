@@ -1,10 +1,10 @@
 """The training loop: Trainer, callbacks, checkpoints."""
 
-from .callbacks import Callback, Evaluation, ProgressBar, SaveCheckpoint
+from .callbacks import Callback, Evaluation, KeepBest, ProgressBar, SaveCheckpoint, Schedule
 from .checkpoint import Checkpoint, load_weights, output_folder, save_weights
 from .trainer import Trainer
 
 __all__ = [
-    "Callback", "Checkpoint", "Evaluation", "ProgressBar", "SaveCheckpoint", "Trainer", "load_weights", "output_folder",
-    "save_weights",
+    "Callback", "Checkpoint", "Evaluation", "KeepBest", "ProgressBar", "SaveCheckpoint", "Schedule", "Trainer",
+    "load_weights", "output_folder", "save_weights",
 ]  # fmt: skip

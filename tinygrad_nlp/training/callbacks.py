@@ -1,4 +1,4 @@
-"""What happens beside the training steps: a progress bar, evaluation, checkpoints."""
+"""What happens beside the training steps: a progress bar, evaluation, schedules, checkpoints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from tqdm import tqdm
+
+from ..optim import LRScheduler, ReduceLROnPlateau
+from .checkpoint import save_weights
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -41,6 +45,20 @@ class Callback:
 
         Args:
             trainer: its `interrupted` tells Ctrl-C from the end.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the callback needs to go on in a resumed run; it goes into checkpoints. Empty by default.
+
+        Values are what JSON can hold, but for those under "arrays", which are arrays by name.
+        """
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave.
+
+        Args:
+            state: of a callback of this class.
         """
 
 
@@ -106,8 +124,102 @@ class Evaluation(Callback):
             trainer.model.train()
 
 
+class Schedule(Callback):
+    """Sets the learning rate: after each step, or after each epoch by a figure that was measured.
+
+    Args:
+        scheduler: of the trainer's optimizer. A `ReduceLROnPlateau` looks at `monitor`, the others count steps.
+        monitor: name of the figure; the Evaluation that measures it stands before this in the list of callbacks.
+
+    Raises:
+        TypeError: a `ReduceLROnPlateau` without `monitor`, or another schedule with it.
+    """
+
+    def __init__(self, scheduler: LRScheduler | ReduceLROnPlateau, monitor: str | None = None) -> None:
+        if isinstance(scheduler, ReduceLROnPlateau) != (monitor is not None):
+            given = f"{type(scheduler).__name__} and monitor={monitor!r}"
+            raise TypeError(f"Schedule: a ReduceLROnPlateau needs a monitor, and others take none; got {given}")
+        self.scheduler, self.monitor = scheduler, monitor
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Set the rate for the next step."""
+        if isinstance(self.scheduler, LRScheduler):
+            self.scheduler.step()
+
+    def on_epoch(self, trainer: Trainer) -> None:
+        """Look at the newest figure."""
+        if isinstance(self.scheduler, ReduceLROnPlateau) and self.monitor is not None:
+            self.scheduler.step(_newest(trainer, self.monitor))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scheduler's."""
+        return self.scheduler.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The scheduler's.
+
+        Args:
+            state: what `state_dict` gave.
+
+        Raises:
+            ValueError: it is of another rule.
+        """
+        self.scheduler.load_state_dict(state)
+
+
+class KeepBest(Callback):
+    """Keeps the weights of the epoch with the best figure in a file of their own, for `load_weights`.
+
+    Args:
+        path: of the file.
+        monitor: name of the figure; the Evaluation that measures it stands before this in the list of callbacks.
+        mode: "min" where less is better, or "max".
+
+    Attributes:
+        best: the best figure so far, or None.
+
+    Raises:
+        ValueError: another mode.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], monitor: str, mode: str = "min") -> None:
+        if mode not in ("min", "max"):
+            raise ValueError(f'KeepBest: mode must be "min" or "max", not {mode!r}')
+        self.path, self.monitor, self.mode = path, monitor, mode
+        self.best: float | None = None
+
+    def on_epoch(self, trainer: Trainer) -> None:
+        """Save, where it is the best; NaN never is."""
+        value = _newest(trainer, self.monitor)
+        sign = 1 if self.mode == "min" else -1
+        if sign * value < sign * self.best if self.best is not None else value == value:
+            save_weights(trainer.model, self.path)
+            self.best = value
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best figure."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The best figure.
+
+        Args:
+            state: what `state_dict` gave.
+        """
+        self.best = state["best"]
+
+
+def _newest(trainer: Trainer, name: str) -> float:
+    if name not in trainer.history:
+        known = ", ".join(repr(other) for other in trainer.history)
+        raise ValueError(f"no figure is called {name!r}, but {known}: the Evaluation that measures it must come before")
+    return trainer.history[name][-1][1]
+
+
 class SaveCheckpoint(Callback):
-    """Saves a checkpoint after each epoch, and when the run is interrupted.
+    """Saves a checkpoint after each epoch, and when the run is interrupted. It comes last in the list of callbacks.
+
+    Weights with a NaN or Inf among them are not saved: the checkpoint before stays.
 
     Args:
         path: of the file.
@@ -118,10 +230,21 @@ class SaveCheckpoint(Callback):
         self.path, self.extra = path, extra
 
     def on_epoch(self, trainer: Trainer) -> None:
-        """Save."""
+        """Save.
+
+        Raises:
+            FloatingPointError: weights are not finite; the message names the parameter.
+            OSError: the file cannot be written; the one before stays.
+        """
+        for name, array in trainer.model.state_dict().items():
+            if not np.isfinite(array).all():
+                raise FloatingPointError(
+                    f"the weights {name} are not finite after step {trainer.steps}, and not saved: "
+                    f"{self.path} is as it was. A smaller learning rate or max_norm may mend it"
+                )
         trainer.checkpoint(self.extra).save(self.path)
 
     def on_stop(self, trainer: Trainer) -> None:
         """Save, where the run was interrupted between two steps; a run that failed keeps the last good checkpoint."""
         if trainer.interrupted:
-            trainer.checkpoint(self.extra).save(self.path)
+            self.on_epoch(trainer)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
@@ -18,6 +19,9 @@ from ..backend import Array, asnumpy, generator
 from ..data import DataLoader
 from ..nn import Module
 from ..optim import Optimizer
+
+if TYPE_CHECKING:
+    from .callbacks import Callback
 
 _KEY = "tinygrad_nlp"  # of the part of a checkpoint that is no array, JSON in the file's metadata
 
@@ -62,6 +66,7 @@ class Checkpoint:
         random: the state of the library's random stream.
         history: see `Trainer`.
         extra: anything that JSON can hold: settings, a vocabulary.
+        callbacks: what `Callback.state_dict` gives, of those that have a state, and the name of the class.
     """
 
     weights: dict[str, Array]
@@ -70,6 +75,7 @@ class Checkpoint:
     random: dict[str, Any]
     history: dict[str, list[list[float]]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
+    callbacks: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -79,15 +85,17 @@ class Checkpoint:
         loader: DataLoader,
         history: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> Checkpoint:
         """The state at this moment; the arrays are not copied.
 
-        Args:
-            model: any.
-            optimizer: of its parameters.
-            loader: of the batches.
+                Args:
+                    model: any.
+                    optimizer: of its parameters.
+                    loader: of the batches.
             history: see `Trainer`; empty by default.
             extra: anything that JSON can hold; nothing by default.
+            callbacks: of the trainer; none by default.
 
         Returns:
             A checkpoint that holds the arrays themselves: save it before the next step.
@@ -100,31 +108,43 @@ class Checkpoint:
             random=dict(random),
             history=dict(history or {}),
             extra=dict(extra or {}),
+            callbacks=[{"callback": type(c).__name__, **state} for c in callbacks if (state := c.state_dict())],
         )
 
-    def restore(self, model: Module, optimizer: Optimizer, loader: DataLoader) -> None:
+    def restore(
+        self, model: Module, optimizer: Optimizer, loader: DataLoader, callbacks: Sequence[Callback] = ()
+    ) -> None:
         """Put everything back.
 
         Args:
             model: of the same parameters.
             optimizer: of the same rule.
             loader: of the same data set.
+            callbacks: among which are the same with a state, in the same order.
 
         Raises:
-            ValueError: this is the state of another model, rule or data set; nothing was changed.
+            ValueError: this is the state of another model, rule or data set, or of other callbacks; nothing was
+                changed.
         """
         saved, given = self.optimizer["rule"], type(optimizer).__name__
         if saved != given:
             raise ValueError(f"this is the state of a run with {saved}, the optimizer is {given}")
-        before = {name: array.copy() for name, array in model.state_dict().items()}
-        rule = optimizer.state_dict()
-        model.load_state_dict(self.weights)
+        with_state = [callback for callback in callbacks if callback.state_dict()]
+        names = [[state["callback"] for state in self.callbacks], [type(callback).__name__ for callback in with_state]]
+        if names[0] != names[1]:
+            saved, given = (", ".join(some) or "no such callbacks" for some in names)
+            raise ValueError(f"this is the state of a run with {saved}; in this run there are {given}")
+        parts: list[Any] = [model, optimizer, loader, *with_state]
+        before = [copy.deepcopy(part.state_dict()) for part in parts]
         try:
+            model.load_state_dict(self.weights)
             optimizer.load_state_dict(self.optimizer)
             loader.load_state_dict(self.loader)
+            for callback, state in zip(with_state, self.callbacks, strict=True):
+                callback.load_state_dict(state)
         except ValueError:
-            model.load_state_dict(before)
-            optimizer.load_state_dict(rule)
+            for part, state in zip(parts, before, strict=True):
+                part.load_state_dict(state)
             raise
         generator().bit_generator.state = self.random
 
@@ -140,12 +160,15 @@ class Checkpoint:
         """
         arrays = {f"model.{name}": array for name, array in self.weights.items()}
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer["arrays"].items()}
+        for i, state in enumerate(self.callbacks):
+            arrays |= {f"callback.{i}.{name}": array for name, array in state.get("arrays", {}).items()}
         rest = {
             "optimizer": {name: value for name, value in self.optimizer.items() if name != "arrays"},
             "loader": self.loader,
             "random": self.random,
             "history": self.history,
             "extra": self.extra,
+            "callbacks": [{name: v for name, v in state.items() if name != "arrays"} for state in self.callbacks],
         }
         _write(path, arrays, {_KEY: json.dumps(rest)})
 
@@ -172,6 +195,9 @@ class Checkpoint:
             return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
 
         rest["optimizer"]["arrays"] = under("optimizer.")
+        for i, state in enumerate(rest.get("callbacks", [])):
+            if found := under(f"callback.{i}."):
+                state["arrays"] = found
         return cls(weights=under("model."), **rest)
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ..autograd import Variable
+from ..autograd import Variable, detect_anomaly
+from ..backend import generator
 from ..data import DataLoader
 from ..nn import Module
 from ..optim import Optimizer, clip_grad_norm_
@@ -27,9 +28,11 @@ class Trainer:
         optimizer: of its parameters.
         loss: called with the arrays of a batch, returns the loss; by default the model itself.
         max_norm: clip the gradients to this norm; no clipping by default.
-        callbacks: called in this order.
+        callbacks: called in this order. A loss that is a Callback (`BPTT`) is the first of them.
 
     Attributes:
+        loss: of the last step.
+        grad_norm: of the last step, before clipping.
         history: by name, points [x, value], where x counts epochs: "loss" of each step, and what `record` adds.
         steps: how many steps were made, those before a resumption included.
         interrupted: whether Ctrl-C ended `fit` between two steps: all is whole, and can be saved.
@@ -55,8 +58,9 @@ class Trainer:
         max_norm: float | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        self.model, self.optimizer, self.max_norm, self.callbacks = model, optimizer, max_norm, callbacks
+        self.model, self.optimizer, self.max_norm = model, optimizer, max_norm
         self._loss = model if loss is None else loss
+        self.callbacks = [*([loss] if isinstance(loss, Callback) else []), *callbacks]
         self.history: dict[str, list[list[float]]] = {}
         self.steps = self.epochs = self.total_steps = 0
         self.interrupted = self._stop_asked = False
@@ -73,13 +77,14 @@ class Trainer:
 
         Raises:
             KeyboardInterrupt: it was interrupted; model, optimizer and loader are as after a whole step.
-            ValueError: `resume` is of another model, rule or data set.
-            FloatingPointError: the loss was NaN or infinite; the parameters are those before the step.
+            ValueError: `resume` is of another model, rule or data set, or of other callbacks.
+            FloatingPointError: the loss or the gradient was NaN or infinite; the message names the step, the layer and
+                the operation, and the parameters are those before the step.
         """
         self.loader, self.epochs, self.total_steps = loader, epochs, epochs * len(loader)
         self.interrupted = self._stop_asked = False
         if resume is not None:
-            resume.restore(self.model, self.optimizer, loader)
+            resume.restore(self.model, self.optimizer, loader, self.callbacks)
             self.history = {name: list(points) for name, points in resume.history.items()}
             self.steps = len(self.history.get("loss", ()))
         self.model.train()
@@ -98,17 +103,43 @@ class Trainer:
 
     def _step(self, batch: tuple[Any, ...]) -> None:
         self.batch = batch
+        before = self._state_of_loss()
         self.optimizer.zero_grad()
         loss = self._loss(*batch)
         self.loss = float(loss)
         if not math.isfinite(self.loss):
-            raise FloatingPointError(f"the loss is {self.loss} at step {self.steps + 1}")
+            raise FloatingPointError(self._explain(f"the loss is {self.loss}", before))
         loss.backward()
-        if self.max_norm is not None:
-            clip_grad_norm_(self.optimizer.parameters, self.max_norm)
+        self.grad_norm = clip_grad_norm_(
+            self.optimizer.parameters, math.inf if self.max_norm is None else self.max_norm
+        )
+        if not math.isfinite(self.grad_norm):
+            raise FloatingPointError(self._explain(f"the norm of the gradient is {self.grad_norm}", before))
         self.optimizer.step()
         self.steps += 1
         self.record("loss", self.loss)
+
+    def _state_of_loss(self) -> tuple[Any, Any]:
+        """What a step depends on, besides batch and weights: the random stream, and what the loss carries."""
+        return generator().bit_generator.state, self._loss.state_dict() if isinstance(self._loss, Callback) else None
+
+    def _explain(self, what: str, before: tuple[Any, Any]) -> str:
+        """Make the step again, slowly, to find the operation at which it went wrong."""
+        generator().bit_generator.state, carried = before
+        if isinstance(self._loss, Callback):
+            self._loss.load_state_dict(carried)
+        self.optimizer.zero_grad()
+        because = ""
+        try:
+            with detect_anomaly():
+                self._loss(*self.batch).backward()
+        except FloatingPointError as error:
+            because = f": {error}"
+        self.optimizer.zero_grad()
+        return (
+            f"{what} at step {self.steps + 1}{because}; the weights are those before the step. "
+            "A smaller learning rate or max_norm may mend it"
+        )
 
     def record(self, name: str, value: float) -> None:
         """Add a figure to the history, at the present step.
@@ -128,7 +159,7 @@ class Trainer:
         Returns:
             A checkpoint that holds the arrays themselves: save it before the next step.
         """
-        return Checkpoint.of(self.model, self.optimizer, self.loader, self.history, extra)
+        return Checkpoint.of(self.model, self.optimizer, self.loader, self.history, extra, self.callbacks)
 
     def plot(self) -> Any:
         """The learning curve, a matplotlib Figure: the loss, and what was measured after each epoch.
