@@ -29,7 +29,14 @@ class LRScheduler:
         optimizer.lr = self.lr_at(0)
 
     def lr_at(self, step: int) -> float:
-        """The learning rate after `step` steps, from 0."""
+        """The learning rate of the schedule at one time.
+
+        Args:
+            step: how many steps were made, from 0.
+
+        Returns:
+            The rate of the next.
+        """
         raise NotImplementedError(f"{type(self).__name__}.lr_at")
 
     def step(self) -> None:

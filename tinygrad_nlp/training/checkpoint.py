@@ -89,10 +89,10 @@ class Checkpoint:
     ) -> Checkpoint:
         """The state at this moment; the arrays are not copied.
 
-                Args:
-                    model: any.
-                    optimizer: of its parameters.
-                    loader: of the batches.
+        Args:
+            model: any.
+            optimizer: of its parameters.
+            loader: of the batches.
             history: see `Trainer`; empty by default.
             extra: anything that JSON can hold; nothing by default.
             callbacks: of the trainer; none by default.
