@@ -187,8 +187,9 @@ class _ResetAfter(_Part):
         xp.multiply(dn, r, out=dn_h)
         xp.multiply(dn, n_h, out=self.product)
         xp.multiply(self.product, self.slopes[0], out=dr)
-        matmul(self.transposed, dgates[1:].reshape(3 * self.hidden, dh.shape[1]), out=self.through)
-        self.add_through(dh, self.through)
+        if t > 0 or self.first_is_wanted:
+            matmul(self.transposed, dgates[1:].reshape(3 * self.hidden, dh.shape[1]), out=self.through)
+            self.add_through(dh, self.through)
 
     def input_gradient(self, weight_ih: Array) -> Array:
         into = self.into_products()[: 3 * self.hidden]

@@ -210,9 +210,10 @@ class _Part(Part):
             dc *= gates[2]
         if self.peepholes is not None:
             dc += (self.peepholes[1:] * dgates[:-2]).sum(axis=0)
-        matmul(self.weight_hh_t, dgates.reshape(self.gates * hidden, n), out=dh)
-        if self.dropped is not None:
-            dh *= self.dropped
+        if t > 0 or self.first_is_wanted:
+            matmul(self.weight_hh_t, dgates.reshape(self.gates * hidden, n), out=dh)
+            if self.dropped is not None:
+                dh *= self.dropped
 
     def weight_gradients(self) -> tuple[Array, ...]:
         gradients = super().weight_gradients()

@@ -106,6 +106,7 @@ class Recurrence(Fused):
         x, *inputs = self.inputs
         xp = get_array_module(x)
         weights = inputs[self.states :]
+        first_is_wanted = any(edge is not None for edge in self.edges[1 : 1 + self.states])
         learns = any(edge is not None for edge in self.edges[1 + self.states :])
         dx = None if self.edges[0] is None else xp.empty_like(x)
         dfirst = [xp.empty_like(d) for d in dlast]
@@ -113,6 +114,7 @@ class Recurrence(Fused):
 
         def run(part: Part) -> tuple[Array, ...]:
             rows = part.rows
+            part.first_is_wanted = first_is_wanted
             dstate = part.backward(self._in_time(dhs[rows]), [d[rows] for d in dlast], transposed_weights)
             for array, d in zip(dfirst, dstate, strict=True):
                 array[rows] = d.T
@@ -155,10 +157,12 @@ class Part:
         h: (H, T + 1, n), before each step and after the last: rows of z, unless dropout keeps them apart.
         inputs: (G, T, n), b + W_ih x of all steps; None in a large batch.
         dgates: (gates, H, T, n), in backward: the gradients of what goes into σ and tanh.
+        first_is_wanted: whether backward shall give the gradient of the first state; else step 0 needs no product.
     """
 
     further: int = 0  # rows of z that a subclass wants besides, as many times H
     dgates: Array
+    first_is_wanted: bool
 
     def __init__(self, rows: slice, mask: Array | None, dropped: Array | None, *, weight: Array) -> None:
         self.rows, self.mask, self.dropped, self.weight = rows, mask, dropped, weight

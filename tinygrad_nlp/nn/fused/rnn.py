@@ -97,6 +97,7 @@ class _Part(Part):
             dsum *= dh
         else:
             xp.multiply(dh, h_new > 0, out=dsum)
-        matmul(self.weight_hh_t, dsum, out=dh)
-        if self.dropped is not None:
-            dh *= self.dropped
+        if t > 0 or self.first_is_wanted:
+            matmul(self.weight_hh_t, dsum, out=dh)
+            if self.dropped is not None:
+                dh *= self.dropped
