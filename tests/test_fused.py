@@ -101,7 +101,20 @@ def cross_entropies(draw):
     return Case(lambda: fused.CrossEntropy(targets, ignored), (draw(arrays((*leading, classes))),))
 
 
-KERNELS = {**RECURRENCES, "attention": attentions(), "cross_entropy": cross_entropies()}
+@st.composite
+def layer_norms(draw):
+    leading, normalized = draw(st.sampled_from([(), (1,), (3,), (2, 3)])), draw(st.sampled_from([(1,), (4,), (2, 3)]))
+    shapes = [(*leading, *normalized), normalized, normalized][: draw(st.integers(1, 3))]
+    # ε is large, for x whose elements are all but equal would be blown up.
+    return Case(lambda: fused.LayerNorm(len(normalized), 0.1), tuple(draw(arrays(shape)) for shape in shapes))
+
+
+KERNELS = {
+    **RECURRENCES,
+    "attention": attentions(),
+    "cross_entropy": cross_entropies(),
+    "layer_norm": layer_norms(),
+}
 each_kernel = pytest.mark.parametrize("cases", KERNELS.values(), ids=KERNELS)
 
 

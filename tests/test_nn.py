@@ -758,3 +758,50 @@ class TestAgreementWithPyTorch:
         x = normal(2, 3, 4)
         expected, _ = layer_of_torch(torch.from_numpy(x))
         np.testing.assert_allclose(layer(x)[0].data, expected.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+# --- layer normalisation ----------------------------------------------------------------------------------------------
+
+
+def test_layer_norm_gives_rows_of_mean_0_and_variance_1():
+    x = np.random.default_rng(0).normal(3, 5, (4, 6, 8)).astype(np.float32)
+    y = nn.LayerNorm((6, 8))(x).data
+    np.testing.assert_allclose(y.mean(axis=(1, 2)), 0, atol=1e-6)
+    np.testing.assert_allclose(y.var(axis=(1, 2)), 1, rtol=1e-4)
+    assert y.dtype == np.float32
+
+
+def test_layer_norm_in_float16_does_not_overflow():
+    x = (100 * np.random.default_rng(0).standard_normal((2, 4096))).astype(np.float16)
+    y = nn.functional.layer_norm(x, (4096,))
+    assert y.dtype == np.float16
+    np.testing.assert_allclose(y.astype(np.float64).std(axis=1), 1, rtol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0)])
+def test_layer_norm_of_nothing_is_nothing(shape):
+    layer = nn.LayerNorm(shape[1])
+    x = tn.Variable(np.zeros(shape, np.float32), requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad.shape == shape
+    np.testing.assert_array_equal(layer.weight.grad, np.zeros(shape[1]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((np.ones((2, 3), np.float32), (4,)), ValueError, r"x has the shape \(2, 3\); it must end in \(4,\)"),
+        ((np.ones((2, 3), np.float32), ()), ValueError, "of one axis or more"),
+        ((np.ones(3, np.float32), (3,), np.ones(2, np.float32)), ValueError, r"weight has the shape \(2,\)"),
+        ((np.ones(3, np.float32), (3,), np.ones(3)), TypeError, "share one floating dtype"),
+        (([1.0], (1,)), TypeError, "x must be an array or a Variable"),
+        ((np.ones(3, np.float32), (3,), None, None, -1.0), ValueError, "eps must not be negative"),
+    ],
+)
+def test_layer_norm_refuses_what_does_not_fit(arguments, error, message):
+    with pytest.raises(error, match=f"^layer_norm: .*{message}"):
+        nn.functional.layer_norm(*arguments)
+
+
+def test_layer_norm_names_its_settings():
+    assert repr(nn.LayerNorm(4, bias=False)) == "LayerNorm((4,), eps=1e-05, bias=False)"

@@ -299,6 +299,41 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, shared_axis: int | No
     return mul(x, dropout_mask(tuple(shape), p, x))
 
 
+def layer_norm(
+    x: Any, normalized_shape: tuple[int, ...], weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Any:
+    """(x - mean) / √(variance + ε) · weight + bias, each over the last axes (Ba, Kiros and Hinton, 2016).
+
+    Args:
+        x: (…, *normalized_shape), of a floating dtype that all arguments share.
+        normalized_shape: the sizes of the axes over which mean and variance (divided by N, not N - 1) are taken.
+        weight: `normalized_shape`; None is 1.
+        bias: `normalized_shape`; None is 0.
+        eps: ε, not negative.
+
+    Returns:
+        Of the shape and dtype of x.
+
+    Raises:
+        ValueError: shapes that do not fit, no axes, or a negative ε.
+        TypeError: an argument that is no array or Variable, or different dtypes.
+    """
+    given = {"x": x, "weight": weight, "bias": bias}
+    check_arrays("layer_norm", **{name: a for name, a in given.items() if a is not None})
+    shape = tuple(normalized_shape)
+    if not shape or x.shape[-len(shape) :] != shape:
+        raise ValueError(
+            f"layer_norm{in_layer(modes.scope)}: x has the shape {x.shape}; it must end in {shape}, of one axis or more"
+        )
+    for name in ("weight", "bias"):
+        if given[name] is not None:
+            check_shape("layer_norm", name, given[name], shape)
+    check_dtypes("layer_norm", **{name: a for name, a in given.items() if a is not None})
+    if not eps >= 0:
+        raise ValueError(f"layer_norm{in_layer(modes.scope)}: eps must not be negative, but is {eps}")
+    return fused.LayerNorm(len(shape), float(eps))(x, weight, bias)
+
+
 def dropout_mask(shape: tuple[int, ...], p: float, like: Any) -> Array:
     """What dropout multiplies with: 0 with probability p, else 1 / (1 - p); drawn from the library's stream.
 
@@ -316,6 +351,6 @@ def dropout_mask(shape: tuple[int, ...], p: float, like: Any) -> Array:
 
 
 __all__ = [
-    "attention", "cross_entropy", "dropout", "embedding", "gru", "linear", "log_softmax", "logsumexp", "lstm", "relu",
-    "rnn", "sigmoid", "softmax", "tanh",
+    "attention", "cross_entropy", "dropout", "embedding", "gru", "layer_norm", "linear", "log_softmax", "logsumexp",
+    "lstm", "relu", "rnn", "sigmoid", "softmax", "tanh",
 ]  # fmt: skip

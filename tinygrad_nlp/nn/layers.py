@@ -85,6 +85,43 @@ class Embedding(Module):
         return "{}, {}".format(*self.weight.shape)
 
 
+class LayerNorm(Module):
+    """Layer normalisation; `functional.layer_norm` has the formula (Ba, Kiros and Hinton, 2016).
+
+    Args:
+        normalized_shape: the sizes of the last axes, over which mean and variance are taken; an integer is one axis.
+        eps: ε, added to the variance.
+        bias: whether there is one.
+
+    Parameters: `weight`, ones, and `bias`, zeros, both `normalized_shape`, float32.
+    """
+
+    def __init__(self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, bias: bool = True) -> None:
+        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.eps = eps
+        self.weight = Parameter(np.ones(self.normalized_shape, np.float32))
+        self.bias = Parameter(np.zeros(self.normalized_shape, np.float32)) if bias else None
+
+    def forward(self, x: Any) -> Any:
+        """Normalise, scale and shift.
+
+        Args:
+            x: (…, *normalized_shape), of the dtype of the weight.
+
+        Returns:
+            Of the shape and dtype of x.
+
+        Raises:
+            ValueError: x has another shape, or eps is negative.
+            TypeError: x is no array or Variable, or of another dtype.
+        """
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        """Sizes and ε."""
+        return f"{self.normalized_shape}, eps={self.eps}" + ("" if self.bias is not None else ", bias=False")
+
+
 class DotAttention(Module):
     """Attention by plain dot products, unscaled, with the keys as values.
 
