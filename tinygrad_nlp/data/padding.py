@@ -10,7 +10,7 @@ import numpy as np
 def pad_sequences(
     sequences: Sequence[Sequence[int] | np.ndarray], value: int, length: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fill sequences up at their ends to one length.
+    """Fill sequences up at their ends to one length (*Deep Learning from Scratch 2*, fig. 7-11).
 
     Args:
         sequences: N sequences of integer ids, lists or arrays (t,); a sequence may be empty.

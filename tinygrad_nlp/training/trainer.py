@@ -23,6 +23,8 @@ Loss = Callable[..., Variable]
 class Trainer:
     """Trains a model: batches, loss, backward, clipping, optimizer; with callbacks for everything else.
 
+    `fit` and `plot` are those of *Deep Learning from Scratch 2*, ch. 1.
+
     Args:
         model: any Module.
         optimizer: of its parameters.
