@@ -758,3 +758,9 @@ class TestAgreementWithPyTorch:
         x = normal(2, 3, 4)
         expected, _ = layer_of_torch(torch.from_numpy(x))
         np.testing.assert_allclose(layer(x)[0].data, expected.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_named_children_are_the_modules_directly_inside_in_their_order():
+    model = nn.Sequential(nn.Sequential(nn.Linear(1, 1)), tn.tanh, nn.Linear(1, 2))
+    assert list(model.named_children()) == [("0", model[0]), ("2", model[2])]
+    assert list(model[2].named_children()) == []
