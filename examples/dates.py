@@ -105,6 +105,19 @@ def exact_match(model: AttentionSeq2seq, vocab: Vocab, x: np.ndarray, t: np.ndar
 def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> None:
     """Train the model, and draw what it has learnt."""
     out = output_folder(settings.out)
+    settings, checkpoint = settle(settings, out)
+    tn.manual_seed(settings.seed)
+    dates = load_dates(settings.data, n=1_000) if settings.quick else load_dates(settings.data)
+    count, tests = len(dates.train[0]), len(dates.test[0])
+    print(f"{count:,} dates to train on, {tests:,} to test ({dates.source}), {len(dates.vocab)} characters")
+    model = build(settings, dates.vocab)
+    trainer = fit(model, dates, settings, out / CHECKPOINT, checkpoint)
+    show(model, dates)
+    draw(model, dates, trainer, out)
+
+
+def settle(settings: Settings, out: Path) -> tuple[Settings, Checkpoint | None]:
+    """The settings that count, and the checkpoint that a resumed run goes on from."""
     checkpoint = None
     if settings.resume:
         checkpoint, earlier = load(out / CHECKPOINT)
@@ -114,19 +127,19 @@ def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> None:
         settings = dataclasses.replace(settings, data="made", hidden_size=32, epochs=1)
     if settings.epochs < 1:
         raise ValueError(f"--epochs must be at least 1, not {settings.epochs}")
-    tn.manual_seed(settings.seed)
-    dates = load_dates(settings.data, n=1_000) if settings.quick else load_dates(settings.data)
-    x, t = dates.test
-    print(
-        f"{len(dates.train[0]):,} dates to train on, {len(x):,} to test ({dates.source}), {len(dates.vocab)} characters"
-    )
-    # The source that "auto" found, so that a resumed run takes the same, whatever is at hand by then.
-    characters = "".join(dates.vocab.tokens)
-    extra = {"characters": characters, "settings": dataclasses.asdict(settings) | {"data": dates.source}}
-    if checkpoint is not None and checkpoint.extra["characters"] != characters:
-        raise ValueError(f"{out / CHECKPOINT} was trained on other dates than these: start afresh")
+    return settings, checkpoint
 
-    model = build(settings, dates.vocab)
+
+def fit(
+    model: AttentionSeq2seq, dates: DateData, settings: Settings, path: Path, checkpoint: Checkpoint | None
+) -> Trainer:
+    """Train from the beginning or from a checkpoint, and leave a new one in `path` after each epoch."""
+    characters = "".join(dates.vocab.tokens)
+    if checkpoint is not None and checkpoint.extra["characters"] != characters:
+        raise ValueError(f"{path} was trained on other dates than these: start afresh")
+    # The source that "auto" found, so that a resumed run takes the same, whatever is at hand by then.
+    extra = {"characters": characters, "settings": dataclasses.asdict(settings) | {"data": dates.source}}
+
     loader = DataLoader(dates.train, settings.batch_size, seed=settings.seed)
     optimizer = optim.Adam(model.parameters(), settings.lr, (0.9, settings.beta2), settings.eps)
     # In a straight line to 0 at the last step, so that the run ends where it is calm.
@@ -136,22 +149,21 @@ def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> None:
         optimizer,
         max_norm=settings.max_norm,
         callbacks=[
-            Evaluation(lambda: {"accuracy": exact_match(model, dates.vocab, x, t)}),
+            Evaluation(lambda: {"accuracy": exact_match(model, dates.vocab, *dates.test)}),
             ProgressBar(count=lambda x, t: x.size + t.size),
             Schedule(decay),
-            SaveCheckpoint(out / CHECKPOINT, extra),
+            SaveCheckpoint(path, extra),
         ],
     )
     try:
         trainer.fit(loader, settings.epochs, resume=checkpoint)
     except KeyboardInterrupt:
         if trainer.interrupted:
-            print(f"interrupted after {trainer.steps} steps; --resume goes on from {out / CHECKPOINT}")
+            print(f"interrupted after {trainer.steps} steps; --resume goes on from {path}")
         else:
             print("interrupted in the middle of a step: what was done since the last checkpoint is lost")
         raise SystemExit(130) from None
-    show(model, dates)
-    draw(model, dates, trainer, out)
+    return trainer
 
 
 def load(path: Path) -> tuple[Checkpoint, Settings]:

@@ -805,3 +805,9 @@ def test_layer_norm_refuses_what_does_not_fit(arguments, error, message):
 
 def test_layer_norm_names_its_settings():
     assert repr(nn.LayerNorm(4, bias=False)) == "LayerNorm((4,), eps=1e-05, bias=False)"
+
+
+def test_named_children_are_the_modules_directly_inside_in_their_order():
+    model = nn.Sequential(nn.Sequential(nn.Linear(1, 1)), tn.tanh, nn.Linear(1, 2))
+    assert list(model.named_children()) == [("0", model[0]), ("2", model[2])]
+    assert list(model[2].named_children()) == []

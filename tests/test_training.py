@@ -302,6 +302,13 @@ def test_progress_bar_of_a_resumed_run_starts_where_it_stopped(tmp_path, capsys)
     assert [line.split("  ")[0] for line in out.splitlines()] == ["epoch 2/2"]
 
 
+def test_a_resumed_run_with_nothing_left_shows_no_progress_bar(tmp_path, capsys):
+    Run(tmp_path / "checkpoint").fit()
+    capsys.readouterr()
+    Run(callbacks=[ProgressBar()]).fit(resume=Checkpoint.load(tmp_path / "checkpoint"))
+    assert capsys.readouterr() == ("", "")
+
+
 class Watch(Callback):
     """Writes down the rate with which each step was made, and that of the next."""
 
@@ -894,6 +901,7 @@ def test_a_folder_that_does_not_exist_is_named_as_the_user_did(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere") as caught:
         save_weights(nn.Linear(2, 2), path)
     assert caught.value.filename == str(path)
+    assert str(caught.value) == f"[Errno {errno.ENOENT}] No such file or directory: {str(path)!r}"
 
 
 SAVER = """

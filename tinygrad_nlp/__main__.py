@@ -5,7 +5,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-from tinygrad_nlp import doctor
+from . import doctor
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 
-from tinygrad_nlp import backend, tuning
-from tinygrad_nlp.data import find
+from . import backend, tuning
+from .data import find
 
 # OpenBLAS's names for its kernels that use AVX-512, and what these ask of the CPU, in Linux's words.
 _AVX512_KERNELS = {"SkylakeX", "Cooperlake", "SapphireRapids"}

@@ -1,8 +1,8 @@
-"""The date task of sequence-to-sequence models: from `"AUGUST 19, 2003"` to `"2003-08-19"`.
+"""The date task of sequence-to-sequence models: from "AUGUST 19, 2003" to "2003-08-19".
 
-The task and its file are those of *Deep Learning from Scratch 2*, ch. 8, `dataset/date.txt`: 50,000
-rows, each a question of 29 characters (padded with spaces), then `_`, then the answer. Where the file is
-not at hand, rows of the same kind are made here.
+The task and its file are those of *Deep Learning from Scratch 2*, ch. 8, `dataset/date.txt`: 50,000 rows, each a
+question of 29 characters (padded with spaces), then `_`, then the answer. Where the file is not at hand, rows of the
+same kind are made here.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class DateData:
 
     Attributes:
         vocab: the characters; others are refused.
-        train: questions x (N, 29) and answers t (N, 11), int64. A question is padded with spaces at its end;
-            an answer is `_YYYY-MM-DD`, whose `_` is the start symbol of the decoder.
+        train: questions x (N, 29) and answers t (N, 11), int64. A question is padded with spaces at its end; an answer
+            is `_YYYY-MM-DD`, whose `_` is the start symbol of the decoder.
         test: the same, for the rows that are kept for testing: a tenth of all.
-        source: `"book"` or `"made"`: which rows these are.
+        source: "book" or "made": which rows these are.
     """
 
     vocab: Vocab
@@ -56,23 +56,23 @@ class DateData:
 def make_dates(n: int, seed: int) -> tuple[list[str], list[str]]:
     """Random dates, written in the ways of the book's file.
 
-    The days are drawn evenly from 1970 to 2017. A question has, evenly, one of the four forms `9/27/94`,
-    `Sep 27, 1994`, `September 27, 1994` and `Tuesday, September 27, 1994`; the words are in Title case
-    half of the time, and in lower and UPPER case a quarter each. The names are English in every locale.
-
-    Example:
-        >>> make_dates(2, seed=3)
-        (['12/14/08', '2/10/74'], ['2008-12-14', '1974-02-10'])
+    The days are drawn evenly from 1970 to 2017. A question has, evenly, one of the forms `9/27/94`, `Sep 27, 1994`,
+    `September 27, 1994` and `Tuesday, September 27, 1994`; the words are in Title case half of the time, and in lower
+    and UPPER case a quarter each. The names are English in every locale.
 
     Args:
-        n: the number of dates; they may repeat.
-        seed: the seed of the random numbers.
+        n: the number of dates, 1 or more; they may repeat.
+        seed: the seed of the random numbers, not negative.
 
     Returns:
         n questions, without padding, and their n answers, `YYYY-MM-DD`.
 
     Raises:
-        ValueError: n is less than 1.
+        ValueError: n is less than 1, or the seed negative.
+
+    Example:
+        >>> make_dates(2, seed=3)
+        (['12/14/08', '2/10/74'], ['2008-12-14', '1974-02-10'])
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -103,12 +103,14 @@ def read_dates(path: str | Path) -> tuple[list[str], list[str]]:
     """The rows of a file in the format of the book's `dataset/date.txt`.
 
     Args:
-        path: a text file; each row is a question of at most 29 characters, `_`, and `YYYY-MM-DD`.
+        path: a text in UTF-8; each row is a question of at most 29 characters, `_`, and `YYYY-MM-DD`.
 
     Returns:
         The questions, without padding, and their answers, without the `_`.
 
     Raises:
+        OSError: the file cannot be read.
+        UnicodeDecodeError: it is not UTF-8.
         ValueError: a row has another format, or the file has no rows; the message names file and line.
     """
     questions, answers = [], []
@@ -130,30 +132,31 @@ def read_dates(path: str | Path) -> tuple[list[str], list[str]]:
 def load_dates(source: Literal["auto", "book", "made"] = "auto", n: int = 50_000, seed: int = 1984) -> DateData:
     """The date task, ready for a model: encoded, padded, and split as the book splits it.
 
-    The book (*Deep Learning from Scratch 2*, ch. 7, `dataset/sequence.py`) shuffles the rows with NumPy's
-    legacy generator, seed 1984, and keeps the last tenth for testing. With the book's file the arrays and the
-    ids are the book's own: x (45000, 29) and t (45000, 11) for training, 5,000 rows for testing, and 59
-    characters. Rows repeat, so a few questions of the test rows are also in the training rows.
+    The book (*Deep Learning from Scratch 2*, ch. 7, `dataset/sequence.py`) shuffles the rows with NumPy's legacy
+    generator, seed 1984, and keeps the last tenth for testing. With the book's file the arrays and the ids are the
+    book's own: x (45000, 29) and t (45000, 11) for training, 5,000 rows for testing, and 59 characters. Rows repeat, so
+    a few questions of the test rows are also in the training rows.
+
+    Args:
+        source: "book" takes the book's file, and downloads it where it is not on this machine; "made" makes the rows;
+            "auto" takes the book's file where it is on this machine, and makes the rows otherwise. `DateData.source`
+            says which it was.
+        n: the number of rows to make, 1 or more; the book's file always has 50,000.
+        seed: the seed of the shuffle, and of the rows that are made; not negative.
+
+    Returns:
+        The vocabulary, and the arrays for training and testing.
+
+    Raises:
+        ValueError: the source has another name, a row of the file has another format, or n or the seed is out of range.
+        FileNotFoundError: the book's file was asked for and cannot be had; the message says what to do.
+        NotADirectoryError: see `find`.
 
     Example:
         >>> data = load_dates("made", n=1000)
         >>> x, t = data.train
         >>> x.shape, t.shape, "".join(data.vocab.decode(x[0])), "".join(data.vocab.decode(t[0]))
         ((900, 29), (900, 11), 'Jun 24, 2013                 ', '_2013-06-24')
-
-    Args:
-        source: `"book"` takes the book's file, and downloads it where it is not on this machine;
-            `"made"` makes the rows; `"auto"` takes the book's file where it is on this machine, and
-            makes the rows otherwise. `DateData.source` says which it was.
-        n: the number of rows to make; the book's file always has 50,000.
-        seed: the seed of the shuffle, and of the rows that are made.
-
-    Returns:
-        The vocabulary, and the arrays for training and testing.
-
-    Raises:
-        ValueError: the source has another name, or a row of the file has another format.
-        FileNotFoundError: the book's file was asked for and cannot be had.
     """
     path: Path | None
     if source == "book":

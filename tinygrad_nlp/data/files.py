@@ -1,6 +1,6 @@
 """Where real data lie: in the user's own folder, in the cache, or at a public address.
 
-A data file has a name such as `"dlfs2/date.txt"`. It is looked for in this order:
+A data file has a name such as "dlfs2/date.txt". It is looked for in this order:
 
 1. in the folder that the environment variable `TINYGRAD_NLP_DATA` names;
 2. in the cache folder of the user (`cache_folder`);
@@ -15,7 +15,7 @@ import sys
 import warnings
 from pathlib import Path
 
-VARIABLE = "TINYGRAD_NLP_DATA"
+VARIABLE = "TINYGRAD_NLP_DATA"  # of the environment
 
 _PTB = "https://raw.githubusercontent.com/tomsercu/lstm/master/data"
 _DLFS2 = "https://raw.githubusercontent.com/oreilly-japan/deep-learning-from-scratch-2/master/dataset"
@@ -52,8 +52,8 @@ REGISTRY = {
 def cache_folder() -> Path:
     """Where downloads are kept.
 
-    It is the folder that `pooch.os_cache("tinygrad_nlp")` gives, found without pooch, so that a file
-    that was downloaded once is still found where pooch is not installed.
+    It is the folder that `pooch.os_cache("tinygrad_nlp")` gives, found without pooch, so that a file that was
+    downloaded once is still found where pooch is not installed.
 
     Returns:
         The folder; it need not exist yet.
@@ -69,11 +69,11 @@ def cache_folder() -> Path:
 def find(name: str) -> Path | None:
     """The place of a data file on this machine.
 
-    A file whose sha256 is not the expected one is still given, with a warning that names both: upstream
-    files change, and a user may have a version of their own.
+    A file whose sha256 is not the expected one is still given, with a UserWarning that names both: upstream files
+    change, and a user may have a version of their own.
 
     Args:
-        name: the file's name in the registry, with forward slashes, e.g. `"dlfs2/date.txt"`.
+        name: the file's name in the registry, with forward slashes, e.g. "dlfs2/date.txt".
 
     Returns:
         The path, or None where the file is neither under `TINYGRAD_NLP_DATA` nor in the cache.
@@ -103,7 +103,7 @@ def fetch(name: str) -> Path:
     Downloading needs pooch (`pip install "tinygrad_nlp[data]"`).
 
     Args:
-        name: the file's name in the registry, with forward slashes, e.g. `"dlfs2/date.txt"`.
+        name: the file's name in the registry, with forward slashes, e.g. "dlfs2/date.txt".
 
     Returns:
         The path of the file.
@@ -111,8 +111,7 @@ def fetch(name: str) -> Path:
     Raises:
         ValueError: no data file has this name.
         NotADirectoryError: `TINYGRAD_NLP_DATA` is set to something that is not a folder.
-        FileNotFoundError: the file is not here and could not be downloaded; the message says why, and
-            where to put the file.
+        FileNotFoundError: the file is not here and could not be downloaded; the message says why, and where to put it.
     """
     found = find(name)
     if found is not None:

@@ -11,9 +11,27 @@ import numpy as np
 class DataLoader:
     """Gives out the rows of arrays in mini-batches, every row once an epoch.
 
-    Each `for` loop over the loader is one epoch, with an order of its own. A loop that was left early is
-    over: the next loop is the next epoch. Only a loader that `load_state_dict` has put into the middle of
-    an epoch goes on there.
+    Each `for` loop over the loader is one epoch, with an order of its own, and `len(loader)` is the number of batches
+    in it. A loop that was left early is over: the next loop is the next epoch. Only a loader that `load_state_dict` has
+    put into the middle of an epoch goes on there. A batch is a tuple of arrays (n, …), copies of their rows, in their
+    dtypes.
+
+    Args:
+        arrays: arrays (N, …) of one length N and any dtypes, such as `(x, t)`; row i of each belongs together.
+        batch_size: the number of rows in a batch, 1 or more; the last batch of an epoch may have fewer.
+        shuffle: whether an epoch's order is random, or that of the rows.
+        seed: the seed of the loader's own random numbers, not negative; nothing else draws from them.
+        drop_last: whether a last batch with fewer rows is left out.
+
+    Attributes:
+        arrays: those given.
+        batch_size, shuffle, drop_last: as given.
+        epoch: the number of epochs that are over.
+
+    Raises:
+        TypeError: `arrays` is one array, or holds something without rows.
+        ValueError: the arrays have different lengths or no rows, an epoch would have no batch, `batch_size` is less
+            than 1, or the seed is negative.
 
     Example:
         >>> x, t = np.arange(10).reshape(5, 2), np.arange(5)
@@ -22,20 +40,6 @@ class DataLoader:
         (2, 2) [0 1]
         (2, 2) [2 3]
         (1, 2) [4]
-
-    Args:
-        arrays: arrays (N, ...) of one length N, such as `(x, t)`; row i of each belongs together.
-        batch_size: the number of rows in a batch; the last batch of an epoch may have fewer.
-        shuffle: whether an epoch's order is random, or that of the rows.
-        seed: the seed of the loader's own random numbers; nothing else draws from them.
-        drop_last: whether a last batch with fewer rows is left out.
-
-    Attributes:
-        epoch: the number of epochs that are over.
-
-    Raises:
-        TypeError: `arrays` is one array.
-        ValueError: the arrays have different lengths or no rows, or an epoch would have no batch.
     """
 
     def __init__(
@@ -107,13 +111,13 @@ class DataLoader:
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands.
 
-        Saved inside a loop, it goes on with the batch after the current one, and where there is none left the
-        next loop is empty, as the rest of this one is; saved after a loop has ended, with the next epoch.
+        Saved inside a loop, it goes on with the batch after the current one, and where there is none left the next loop
+        is empty, as the rest of this one is; saved after a loop has ended, with the next epoch.
 
         Returns:
-            What `load_state_dict` takes, made of types that JSON knows: the number of rows, whether they
-            are shuffled, the epoch, the position in it (in rows), and the state of the random bit
-            generator at the epoch's start, from which the epoch's order is drawn again.
+            What `load_state_dict` takes, made of types that JSON knows: the number of rows, whether they are shuffled,
+            the epoch, the position in it (in rows), and the state of the random bit generator at the epoch's start,
+            from which the epoch's order is drawn again.
         """
         return {
             "rows": self._rows,

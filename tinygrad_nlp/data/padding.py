@@ -10,7 +10,19 @@ import numpy as np
 def pad_sequences(
     sequences: Sequence[Sequence[int] | np.ndarray], value: int, length: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fill sequences up at their ends to one length.
+    """Fill sequences up at their ends to one length (*Deep Learning from Scratch 2*, fig. 7-11).
+
+    Args:
+        sequences: N sequences of integer ids, lists or arrays (t,); a sequence may be empty.
+        value: the id that fills.
+        length: T, of the rows, in ids; by default that of the longest sequence.
+
+    Returns:
+        The array (N, T), int64, and its mask (N, T), bool, True where the sequence itself is.
+
+    Raises:
+        ValueError: there are no sequences, or one is longer than `length`, or is not one-dimensional.
+        TypeError: a sequence has values that are not integers.
 
     Example:
         >>> array, mask = pad_sequences([[5, 6, 7], [8]], value=0)
@@ -20,18 +32,6 @@ def pad_sequences(
         >>> mask
         array([[ True,  True,  True],
                [ True, False, False]])
-
-    Args:
-        sequences: n sequences of ids; a sequence may be empty.
-        value: the id that fills.
-        length: the length T of the rows; None takes the longest sequence's.
-
-    Returns:
-        The array (N, T), int64, and its mask (N, T), bool, True where the sequence itself is.
-
-    Raises:
-        ValueError: there are no sequences, or one is longer than `length`, or is not one-dimensional.
-        TypeError: a sequence has values that are not integers.
     """
     rows = [np.asarray(sequence) for sequence in sequences]
     for i, row in enumerate(rows):
@@ -49,20 +49,20 @@ def pad_sequences(
 def lengths_to_mask(lengths: Sequence[int] | np.ndarray, length: int | None = None) -> np.ndarray:
     """The mask of padded sequences whose lengths are known.
 
-    Example:
-        >>> lengths_to_mask([2, 0], length=3)
-        array([[ True,  True, False],
-               [False, False, False]])
-
     Args:
-        lengths: the lengths of N sequences, (N,), integers from 0.
-        length: the length T of the rows; None takes the largest of `lengths`.
+        lengths: of N sequences, (N,), integers from 0.
+        length: T, of the rows; by default the largest of `lengths`.
 
     Returns:
         The mask (N, T), bool, True at the first `lengths[i]` places of row i.
 
     Raises:
         ValueError: there are no lengths, or one is negative or larger than `length`.
+
+    Example:
+        >>> lengths_to_mask([2, 0], length=3)
+        array([[ True,  True, False],
+               [False, False, False]])
     """
     lengths = np.asarray(lengths)
     if lengths.ndim != 1 or lengths.size == 0:

@@ -16,7 +16,7 @@ class Hypothesis(NamedTuple):
 
     Attributes:
         ids: (T,), int64, without the start, with the stop id where there is one.
-        log_probability: log P(ids | start).
+        log_probability: log P(ids | start), in nats.
         score: that, divided by the length penalty.
     """
 

@@ -15,7 +15,7 @@ Step = Callable[[np.ndarray, Any], tuple[Any, Any]]
 
 
 def greedy(step: Step, state: Any, start: np.ndarray | list[int], length: int, stop: int | None = None) -> np.ndarray:
-    """Let a model write, always with the most probable next id.
+    """Let a model write, always with the most probable next id (the argmax of *Deep Learning from Scratch 2*, ch. 7).
 
     Args:
         step: called with the last ids (N,) and the state; returns the scores of the next (N, V), as an array or a
@@ -55,6 +55,8 @@ def sample(
     seed: int | None = None,
 ) -> np.ndarray:
     """Let a model write ids that are drawn with the probabilities that it gives them.
+
+    (*Deep Learning from Scratch 2*, ch. 7, fig. 7-4.)
 
     Args:
         step: see `greedy`.

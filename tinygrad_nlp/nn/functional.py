@@ -29,14 +29,12 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """x Wᵀ + b as `tinygrad_nlp.linear` computes it, with the argument named where shapes do not fit.
 
     Args:
-        x: (…, in), giving (…, out).
+        x: (…, in), array or Variable, as a rule of the dtype of the weight.
         weight: (out, in).
         bias: (out,), or None.
 
-    All of one floating dtype.
-
     Returns:
-        (…, out), of that dtype.
+        (…, out), of the dtype that NumPy gives to the product: that of all, or the widest one.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -211,7 +209,7 @@ def attention(
         scale: of the scores; 1 / √D by default.
 
     Returns:
-        The context (…, T, E), and the weights (…, T, S), whose rows sum to 1.
+        The context (…, T, E), and the weights (…, T, S), whose rows sum to 1; both of that dtype.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -236,13 +234,16 @@ def attention(
 def cross_entropy(logits: Any, targets: Any, ignore_index: int = -100) -> Any:
     """Mean of -log softmax(logits)[target] over the targets that are not `ignore_index`.
 
+    Softmax with Loss of *Deep Learning from Scratch 2*, ch. 3, fig. 3-14; over the tokens of a text, e to the power of
+    it is the perplexity (ch. 5).
+
     Args:
         logits: scores (…, V), before any softmax, of a floating dtype.
         targets: ids (…,), each in [0, V) or `ignore_index`.
         ignore_index: a target that does not count: no loss, no gradient, not in the mean.
 
     Returns:
-        A scalar; 0 where no target counts.
+        A scalar in nats, of the dtype of the logits; 0 where no target counts.
 
     Raises:
         ValueError: targets of another shape than the logits' without their last axis.

@@ -16,7 +16,7 @@ def normal_(parameter: Variable, std: float = 1.0) -> None:
 
     Args:
         parameter: of any shape; keeps its dtype.
-        std: standard deviation.
+        std: standard deviation, not negative.
     """
     _fill(parameter, generator().standard_normal(parameter.shape, dtype=np.float32) * np.float32(std))
 
@@ -43,10 +43,16 @@ def zeros_(parameter: Variable) -> None:
 def fan_in_normal_(parameter: Variable) -> None:
     """Gaussian with std 1 / √fan_in, for a weight (out, in): outputs as large as inputs (LeCun et al., 1998).
 
-    *Deep Learning from Scratch 2* starts its LSTMs and affine layers so.
+    *Deep Learning from Scratch 2* starts its recurrent and affine layers so, and calls it Xavier's, after Glorot and
+    Bengio (2010), whose std √(2 / (fan_in + fan_out)) is the same for a square weight. ReLUs, which let half of it
+    pass, want √2 as much (He et al., 2015).
 
     Args:
-        parameter: (…, in), of one axis at least; keeps its dtype.
+        parameter: (…, in), of one axis at least and with in above 0; keeps its dtype.
+
+    Raises:
+        IndexError: it has no axis.
+        ZeroDivisionError: in is 0.
     """
     normal_(parameter, 1 / math.sqrt(parameter.shape[-1]))
 
@@ -58,7 +64,7 @@ def orthogonal_(parameter: Variable) -> None:
     (Saxe et al., 2014).
 
     Args:
-        parameter: (n, n) or (k n, n); keeps its dtype.
+        parameter: (n, n) or (k n, n), with n above 0; keeps its dtype. Drawn in float64.
 
     Raises:
         ValueError: the shape is another.

@@ -14,14 +14,16 @@ from .module import Module, Parameter
 
 
 class Linear(Module):
-    """y = x Wᵀ + b.
+    """y = x Wᵀ + b, the affine layer of *Deep Learning from Scratch 2*, ch. 1.
 
     Args:
-        in_features: size of the last axis of x.
+        in_features: size of the last axis of x, 1 or more.
         out_features: size of the last axis of y.
         bias: whether there is a b.
 
-    Parameters: `weight` (out, in) and `bias` (out,), float32, uniform in ±1/√in as in PyTorch.
+    Attributes:
+        weight: Parameter (out, in), float32, uniform in ±1/√in as in PyTorch.
+        bias: Parameter (out,), likewise; None where there is none.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
@@ -34,13 +36,13 @@ class Linear(Module):
         """Multiply by the weight, and add the bias.
 
         Args:
-            x: (…, in), of the dtype of the weight.
+            x: (…, in), array or Variable, as a rule of the dtype of the weight.
 
         Returns:
-            (…, out), of that dtype.
+            (…, out), of the dtype that NumPy gives to the product: that of both, or the wider one.
 
         Raises:
-            ValueError: it has another number of features.
+            ValueError: x has another number of features.
             TypeError: it is neither an array nor a Variable.
         """
         return F.linear(x, self.weight, self.bias)
@@ -52,13 +54,14 @@ class Linear(Module):
 
 
 class Embedding(Module):
-    """A table of vectors, one for each id. Its gradient is row-sparse.
+    """A table of vectors, one for each id (*Deep Learning from Scratch 2*, fig. 4-4). Its gradient is row-sparse.
 
     Args:
         num_embeddings: V, how many ids there are.
         embedding_dim: D, the size of a vector.
 
-    Parameters: `weight` (V, D), float32, standard normal as in PyTorch.
+    Attributes:
+        weight: Parameter (V, D), float32, standard normal as in PyTorch.
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
@@ -69,7 +72,7 @@ class Embedding(Module):
         """Look the vectors up.
 
         Args:
-            ids: integers (…), each in [0, V).
+            ids: integers (…), an array or nested lists, each in [0, V).
 
         Returns:
             (…, D), of the dtype of the weight.
@@ -133,12 +136,12 @@ class DotAttention(Module):
         """Look from each query over the keys.
 
         Args:
-            query: (N, T, H), the decoder's states.
+            query: (N, T, H), the decoder's states, of a floating dtype that both share.
             keys: (N, S, H), the encoder's.
-            mask: boolean, broadcast to (N, T, S): True where a query may look.
+            mask: boolean, broadcast to (N, T, S): True where a query may look; None lets each look everywhere.
 
         Returns:
-            The context (N, T, H), and the weights (N, T, S).
+            The context (N, T, H), and the weights (N, T, S), in [0, 1], both of that dtype.
 
         Raises:
             ValueError: shapes that do not fit.
@@ -153,7 +156,7 @@ class Dropout(Module):
     Args:
         p: in [0, 1).
         shared_axis: an axis along which all elements share one draw: 1 for the same features at all steps of a sequence
-            (N, T, D), which is variational dropout (Gal and Ghahramani, 2016).
+            (N, T, D), which is variational dropout (Gal and Ghahramani, 2016). None: each element has its own.
 
     Raises:
         ValueError: p is outside.
@@ -168,10 +171,10 @@ class Dropout(Module):
         """Drop elements, in training only.
 
         Args:
-            x: of any shape and a floating dtype.
+            x: of any shape and a floating dtype, array or Variable.
 
         Returns:
-            Of the shape and dtype of x; in evaluation x itself.
+            Of the shape and dtype of x; in evaluation, or with p = 0, x itself.
 
         Raises:
             ValueError: x has no such axis.
@@ -203,5 +206,10 @@ class CrossEntropyLoss(Module):
 
         Returns:
             The mean loss in nats, a scalar of the dtype of the logits.
+
+        Raises:
+            ValueError: targets of another shape than the logits' without their last axis.
+            IndexError: a target outside [0, V).
+            TypeError: targets that are no integers, or logits that are no floating array or Variable.
         """
         return F.cross_entropy(logits, targets, self.ignore_index)

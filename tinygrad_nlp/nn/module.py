@@ -17,10 +17,11 @@ class Parameter(Variable):
     """A Variable that a Module learns: a leaf that requires a gradient.
 
     Args:
-        data: as for Variable, of a floating dtype.
+        data: an array of any shape and a floating dtype, held and not copied; or a number or a nested list of floats,
+            which become float32.
 
     Raises:
-        TypeError: of another dtype.
+        TypeError: of another dtype, or no numbers.
     """
 
     __slots__ = ()
@@ -35,6 +36,9 @@ class Module:
     Parameters and modules that are assigned to attributes are found by walking through the attributes, in the order in
     which they were assigned. A subclass writes `forward`; calling the module runs it, and gives the operations inside
     the module's name for drawings and error messages.
+
+    Attributes:
+        training: whether dropout is on; True at first, see `train` and `eval`.
 
     Example:
         >>> import tinygrad_nlp as tn
@@ -60,6 +64,9 @@ class Module:
 
         Returns:
             What the subclass gives.
+
+        Raises:
+            NotImplementedError: the subclass did not.
         """
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
@@ -83,7 +90,7 @@ class Module:
     # --- what it holds ------------------------------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules directly in this one, with their names."""
+        """The modules directly in this one, as (name, module), in the order in which they were assigned."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
@@ -95,14 +102,14 @@ class Module:
             prefix: the name of this module, empty by default, and the beginning of the others.
 
         Yields:
-            Names and modules, a module before those in it.
+            (name, module), a module before those in it.
         """
         yield prefix, self
         for name, child in self.named_children():
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """All parameters with dotted names. A tied one, held in two places, comes once, under its first name."""
+        """All parameters, as (dotted name, parameter). One held twice, tied, comes once, under its first name."""
         seen: set[int] = set()
         for name, parameter in self._held():
             if id(parameter) not in seen:
@@ -110,7 +117,7 @@ class Module:
                 yield name, parameter
 
     def parameters(self) -> Iterator[Parameter]:
-        """All parameters, each once."""
+        """All parameters, each once, in the order of `named_parameters`."""
         for _, parameter in self.named_parameters():
             yield parameter
 
@@ -140,7 +147,7 @@ class Module:
         return self.train(False)
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Forget all gradients: the `grad` of every parameter becomes None."""
         for parameter in self.parameters():
             parameter.grad = None
 
@@ -167,7 +174,7 @@ class Module:
     # --- its weights, by name -----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Array]:
-        """The arrays of all parameters by name: not copies. A tied parameter is there once, under its first name."""
+        """The arrays of all parameters by dotted name: no copies. A tied parameter comes once, under its first name."""
         return {name: parameter.data for name, parameter in self.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
@@ -177,7 +184,7 @@ class Module:
         if the values are the same.
 
         Args:
-            state: arrays by name, as `state_dict` gives them.
+            state: arrays by name, as `state_dict` gives them, of any dtype and on any device.
 
         Raises:
             ValueError: lists missing, unexpected, mis-shaped and contradictory names; nothing was changed.
@@ -224,10 +231,10 @@ class Module:
 
 
 class ModuleList(Module):
-    """Modules in a list, named 0, 1, 2, …
+    """Modules in a list, named 0, 1, 2, …: it has their number as `len`, and `list[i]` gives one back.
 
     Args:
-        modules: any iterable of modules.
+        modules: any iterable of modules; none by default.
     """
 
     def __init__(self, modules: Any = ()) -> None:
@@ -261,7 +268,10 @@ class Sequential(Module):
     """Modules that run one after the other; functions such as `tn.sigmoid` may stand among them.
 
     Args:
-        steps: modules or functions of one argument.
+        *steps: modules or functions of one argument.
+
+    Attributes:
+        steps: a list of them; the modules are attributes besides, named by their places.
 
     Example:
         >>> import tinygrad_nlp as tn

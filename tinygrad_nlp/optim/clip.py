@@ -14,20 +14,21 @@ from ..backend import Array
 def clip_grad_norm_(parameters: Iterable[Variable], max_norm: float) -> float:
     """Scale the gradients of all parameters together so that their norm is at most `max_norm`.
 
-    If ‖g‖ > θ then g ← g θ / ‖g‖, where g is the gradients of all distinct parameters end to end (Pascanu et al., 2013;
-    *Deep Learning from Scratch 2*, ch. 6). A parameter that is listed twice counts once. Where ‖g‖ is infinite or NaN
-    the gradients are left as they are, not turned into zeros and NaNs: the caller sees it in what is returned.
+    If ‖g‖ > θ then g ← g θ / ‖g‖, where g is the gradients of all distinct parameters end to end (Pascanu et al., 2013,
+    algorithm 1; *Deep Learning from Scratch 2*, ch. 6; *Dive into Deep Learning*, 9.5.3). A parameter that is listed
+    twice counts once. Where ‖g‖ is infinite or NaN the gradients are left as they are, not turned into zeros and NaNs:
+    the caller sees it in what is returned.
 
     Args:
-        parameters: with or without gradients, which are changed in place; one that came from
+        parameters: of any shapes and dtypes, with or without gradients, which are changed in place; one that came from
             `backward(create_graph=True)` becomes a plain array.
-        max_norm: θ, above 0.
+        max_norm: θ, above 0; with infinity, only the norm is measured.
 
     Returns:
-        ‖g‖ before clipping.
+        ‖g‖ before clipping, a Python float; 0 where there are no gradients.
 
     Raises:
-        ValueError: max_norm is not above 0.
+        ValueError: max_norm is not above 0, or NaN.
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm must be above 0, not {max_norm}")

@@ -21,6 +21,8 @@ class LRScheduler:
         optimizer: its `lr` at this moment is `base_lr`.
 
     Attributes:
+        optimizer: whose rate is set.
+        base_lr: the learning rate that the schedule was made with.
         steps: how often `step` was called.
     """
 
@@ -35,7 +37,10 @@ class LRScheduler:
             step: how many steps were made, from 0.
 
         Returns:
-            The rate of the next.
+            The rate of the next, a float.
+
+        Raises:
+            NotImplementedError: the subclass did not write it.
         """
         raise NotImplementedError(f"{type(self).__name__}.lr_at")
 

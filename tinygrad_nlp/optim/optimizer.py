@@ -22,8 +22,19 @@ class Optimizer:
     """What the optimizers share: the parameters, their state, and its form in a checkpoint.
 
     Args:
-        parameters: leaves; one that is listed twice is one. Those without a gradient are left alone by `step`.
-        lr: learning rate; can be changed between steps.
+        parameters: leaves of any shape and a floating dtype; one that is listed twice is one. Those without a gradient
+            are left alone by `step`.
+        lr: learning rate, 0 or more.
+
+    Attributes:
+        parameters: a list of them, each once.
+        lr: can be changed between steps.
+        steps: how many calls of `step` there were.
+        updates: for each parameter, how often a rule that keeps state has changed it: the t of its corrections.
+        state: for each parameter the arrays of the rule, by slot, of its shape and dtype; empty before its first
+            update.
+        slots: the names of these arrays, the same for all parameters; none for a rule that keeps no state.
+        t: in `update`, the one of `updates` that belongs to the parameter at hand.
 
     Raises:
         TypeError: the parameters are one Variable, or hold something else than Variables.
@@ -52,12 +63,16 @@ class Optimizer:
         self.state: list[dict[str, Array]] = [{} for _ in self.parameters]
 
     def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+        """Forget the gradients of all parameters: each `grad` becomes None."""
         for parameter in self.parameters:
             parameter.grad = None
 
     def step(self) -> None:
-        """Update all parameters that have a gradient."""
+        """Update all parameters that have a gradient, in place and in their own dtypes.
+
+        Raises:
+            ValueError: a gradient was put in by hand, and has another shape than its parameter.
+        """
         self.steps += 1
         for i, parameter in enumerate(self.parameters):
             gradient = parameter.grad
@@ -82,9 +97,12 @@ class Optimizer:
         """The rule, for one block: change `data` and `state` in place; `self.t` counts the parameter's updates, from 1.
 
         Args:
-            data: of the parameter.
+            data: of the parameter: all of it, or a block of its elements.
             gradient: of the same shape; not to be changed.
-            *state: the arrays of the slots.
+            *state: the arrays of the slots, of the same shape and the dtype of data.
+
+        Raises:
+            NotImplementedError: the subclass did not write it.
         """
         raise NotImplementedError
 
@@ -105,7 +123,7 @@ class Optimizer:
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Steps, learning rate, updates of each parameter, and arrays. Not copies.
+        """What a checkpoint keeps: "steps", "lr", "updates" of each parameter, and "arrays", which are no copies.
 
         The arrays have names: `0.m` is the slot m of the first parameter.
         """
@@ -116,7 +134,7 @@ class Optimizer:
         """Take over what `state_dict` gave.
 
         Args:
-            state: its arrays are copied, and take the dtype of the parameters.
+            state: its arrays are copied, and take the dtypes of the parameters and their devices.
 
         Raises:
             ValueError: it is not whole, or belongs to other parameters or to another rule; nothing was changed.
@@ -147,9 +165,11 @@ class Optimizer:
 class SGD(Optimizer):
     """Stochastic gradient descent: p ← p - lr g (Robbins and Monro, 1951).
 
+    Rows of an embedding that were not looked up cost nothing.
+
     Args:
         parameters: see Optimizer.
-        lr: learning rate.
+        lr: learning rate, 0 or more.
 
     Raises:
         TypeError, ValueError: see Optimizer.
@@ -167,12 +187,14 @@ class SGD(Optimizer):
 
 
 class Momentum(Optimizer):
-    """SGD with momentum: v ← μ v + g, p ← p - lr v (PyTorch's form; Polyak, 1964).
+    """SGD with momentum: v ← μ v + g, p ← p - lr v (Polyak, 1964), v = 0 at first.
+
+    This is PyTorch's form; that of Sutskever et al. (2013), v ← μ v - lr g, p ← p + v, is the same while lr is.
 
     Args:
         parameters: see Optimizer.
-        lr: learning rate.
-        momentum: μ, not negative.
+        lr: learning rate, 0 or more.
+        momentum: μ, not negative, as a rule below 1.
 
     Raises:
         TypeError, ValueError: see Optimizer; a negative momentum.
@@ -197,12 +219,13 @@ class Momentum(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015): m and v are running means of g and g², corrected for their start at zero.
 
-    p ← p - lr · m̂ / (√v̂ + ε), with m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ); t counts the
-    updates of p, so that a parameter that gets its first gradient late is corrected as from its own start.
+    m ← β₁ m + (1 - β₁) g and v ← β₂ v + (1 - β₂) g², then p ← p - lr · m̂ / (√v̂ + ε), with m̂ = m / (1 - β₁ᵗ) and
+    v̂ = v / (1 - β₂ᵗ); t counts the updates of p, so that a parameter that gets its first gradient late is corrected as
+    from its own start.
 
     Args:
         parameters: see Optimizer.
-        lr: learning rate.
+        lr: learning rate, 0 or more: about the largest step of an element.
         betas: β₁ and β₂, in [0, 1).
         eps: ε, not negative.
 
@@ -252,8 +275,8 @@ class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019): p ← p (1 - lr λ) before the step of Adam.
 
     Args:
-        parameters: see Optimizer.
-        lr: learning rate.
+        parameters: see Optimizer; biases decay, too.
+        lr: learning rate, 0 or more.
         betas: β₁ and β₂, in [0, 1).
         eps: ε, not negative.
         weight_decay: λ, not negative.

@@ -1,7 +1,7 @@
 """Pictures of data, training and attention: the only place of the library that imports matplotlib.
 
-Every function takes plain arrays and returns a `matplotlib.figure.Figure`, made without pyplot: no window
-opens, no backend is chosen, nothing has to be closed. `save` writes it to a file, and a notebook shows it.
+Every function takes plain arrays and returns a `matplotlib.figure.Figure`, made without pyplot: no window opens, no
+backend is chosen, nothing has to be closed. `save` writes it to a file, and a notebook shows it. Sizes are in inches.
 """
 
 try:

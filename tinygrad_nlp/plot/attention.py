@@ -30,26 +30,26 @@ def attention_map(
 ) -> Figure:
     """Draw the attention weights of one sequence (*Deep Learning from Scratch 2*, ch. 8, fig. 8-27).
 
-    Input symbols stand along the x axis, output symbols along the y axis, from top to bottom. White is a
-    weight of 0 and the darkest blue a weight of 1, in every picture alike. A space is written `␣`.
+    Input symbols stand along the x axis, output symbols along the y axis, from top to bottom. White is a weight of 0
+    and the darkest blue a weight of 1, in every picture alike. A space is written `␣`.
+
+    Args:
+        weights: (T_out, T_in), of any real dtype, in [0, 1]; row i says where the model looked as it wrote output
+            symbol i. For a model that reads its input reversed, turn them around first: `weights[:, ::-1]`.
+        inputs: the T_in input symbols, one or more: a string of letters, or a list of words.
+        outputs: the T_out output symbols, likewise.
+        title: of the map; none by default.
+
+    Returns:
+        The figure, as large as letters of 8 points need.
+
+    Raises:
+        ValueError: the shape of the weights is not (T_out, T_in), or there are no symbols.
 
     Example:
         >>> figure = attention_map(np.eye(3), "abc", ["x", "y", "z"])
         >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
         ['x', 'y', 'z']
-
-    Args:
-        weights: weights (T_out, T_in); row i says where the model looked as it wrote output symbol i. For a
-            model that reads its input reversed, turn them around first: `weights[:, ::-1]`.
-        inputs: the T_in input symbols: a string of letters, or a list of words.
-        outputs: the T_out output symbols, likewise.
-        title: the map's title.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: the shape of the weights is not (T_out, T_in).
     """
     return attention_maps([weights], [inputs], [outputs], None if title is None else [title])
 
@@ -64,23 +64,24 @@ def attention_maps(
 
     As many maps stand side by side as a page holds with readable letters.
 
+    Args:
+        weights: of each map, (T_out, T_in), as in `attention_map`.
+        inputs: the input symbols of each map.
+        outputs: the output symbols of each map.
+        titles: of each map; none by default.
+
+    Returns:
+        The figure, 7 inches wide at most, or as wide as its widest map, with the maps row by row and then the colour
+        bar.
+
+    Raises:
+        ValueError: there are no maps or no symbols, the lists have different lengths, or the shape of a map's weights
+            is not (T_out, T_in).
+
     Example:
         >>> figure = attention_maps([np.eye(2), np.eye(3)], ["ab", "abc"], ["ab", "abc"])
         >>> len(figure.axes)  # two maps and the colour bar
         3
-
-    Args:
-        weights: the weights of each map, (T_out, T_in), as in `attention_map`.
-        inputs: the input symbols of each map.
-        outputs: the output symbols of each map.
-        titles: the title of each map.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: there are no maps, the lists have different lengths, or the shape of a map's weights is
-            not (T_out, T_in).
     """
     titles = [""] * len(weights) if titles is None else titles
     if not len(weights) == len(inputs) == len(outputs) == len(titles):

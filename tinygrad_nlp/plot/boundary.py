@@ -19,25 +19,25 @@ def decision_boundary(
 ) -> Figure:
     """Draw the regions of a classifier's classes under the data (*Deep Learning from Scratch 2*, fig. 1-33).
 
+    Args:
+        predict: takes points (n, 2), of the dtype of x, and gives class ids (n,), integers, or scores (n, C), of which
+            the largest wins. It is called once, with the 160,000 points of a grid.
+        x: the data (N, 2), N above 0, of a floating dtype.
+        t: the class ids of the data (N,), integers from 0.
+        title: of the figure; none by default.
+
+    Returns:
+        The figure, 5 by 4 inches.
+
+    Raises:
+        ValueError: x is not (N, 2), or has no rows, t is not (N,), or `predict` gives something of another shape.
+        TypeError: class ids are not integers.
+
     Example:
         >>> x, t = np.array([[-1.0, 0.0], [1.0, 0.0]], dtype=np.float32), np.array([0, 1])
         >>> figure = decision_boundary(lambda points: (points[:, 0] > 0).astype(np.int64), x, t)
         >>> [text.get_text() for text in figure.legends[0].get_texts()]
         ['class 0', 'class 1']
-
-    Args:
-        predict: takes points (n, 2), of the dtype of x, and gives class ids (n,), integers, or scores
-            (n, C), of which the largest wins. It is called once, with 160,000 points.
-        x: the data (N, 2).
-        t: the class ids of the data (N,), integers from 0.
-        title: the figure's title.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: x is not (N, 2), t is not (N,), or `predict` gives something of another shape.
-        TypeError: class ids are not integers.
     """
     x, t = np.asarray(x), np.asarray(t)
     if x.ndim != 2 or x.shape[1] != 2 or t.shape != x.shape[:1]:

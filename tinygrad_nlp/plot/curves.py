@@ -20,27 +20,27 @@ def learning_curve(
 ) -> Figure:
     """Draw the series of a training run, one panel for each quantity, over one common x axis.
 
-    The quantity is the last word of a series' name: `"loss"` and `"validation loss"` share a panel,
-    `"test_accuracy"` has another. Losses come first. A series of more than 100 points, such as the loss of
-    every step, is drawn faint, under its centred moving average.
+    The quantity is the last word of a series' name: "loss" and "validation loss" share a panel, "test_accuracy" has
+    another. Losses come first. A series of more than 100 points, such as the loss of every step, is drawn faint, under
+    its centred moving average over a fiftieth of its points.
+
+    Args:
+        history: for each name its points (x, value), as in `Trainer.history`; x is the time in the unit of `x_label`.
+            Words in a name are parted by spaces, `_` or `/`. A name without points is left out.
+        title: of the figure; none by default.
+        x_label: what x counts, such as "epoch" or "step".
+
+    Returns:
+        The figure, 6 inches wide and 0.4 + 2.2 for each panel high, with the panels from top to bottom.
+
+    Raises:
+        ValueError: the history has no points.
 
     Example:
         >>> losses = [(step / 100, 1 / (1 + step)) for step in range(300)]
         >>> figure = learning_curve({"loss": losses, "accuracy": [(1, 0.5), (2, 0.9), (3, 0.99)]})
         >>> [axes.get_ylabel() for axes in figure.axes]
         ['loss', 'accuracy']
-
-    Args:
-        history: for each name its points (x, value); x is the time in the unit of `x_label`. Words in a
-            name are parted by spaces, `_` or `/`.
-        title: the figure's title.
-        x_label: what x counts: `"epoch"` or `"step"`.
-
-    Returns:
-        The figure, with the panels from top to bottom.
-
-    Raises:
-        ValueError: the history has no points.
     """
     panels: dict[str, dict[str, np.ndarray]] = {}
     for name, points in sorted(history.items(), key=lambda item: _quantity(item[0]) != "loss"):

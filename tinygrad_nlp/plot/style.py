@@ -35,9 +35,9 @@ _HANGUL_FONTS = (
 def font_families() -> list[str]:
     """The fonts of the labels: matplotlib's own, then the first installed one that knows Hangul.
 
-    Matplotlib takes each letter from the first font of the list that has it. Only installed fonts are
-    listed, so it has none to miss. Where none of them knows Hangul, matplotlib warns as it draws a label in
-    Hangul; installing Noto Sans CJK or NanumGothic mends it.
+    Matplotlib takes each letter from the first font of the list that has it. Only installed fonts are listed, so it has
+    none to miss. Where none of them knows Hangul, matplotlib warns as it draws a label in Hangul; installing Noto Sans
+    CJK or NanumGothic mends it.
 
     Returns:
         One or two names of font families.
@@ -49,6 +49,8 @@ def font_families() -> list[str]:
 @contextmanager
 def style() -> Iterator[None]:
     """Draw in the look of this library inside a `with` block; outside, matplotlib's settings are untouched.
+
+    Letters have 8 to 10 points, lines 1.5, and frames 0.6; a bitmap has 200 dots per inch.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -90,15 +92,9 @@ def style() -> Iterator[None]:
 def save(figure: Figure, path: str | Path) -> Path:
     """Write a figure to a file, whose suffix says how; missing folders are made.
 
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save(Figure(), Path(folder) / "empty.svg").name
-        'empty.svg'
-
     Args:
         figure: a figure of this library, or any other of matplotlib.
-        path: a path that ends in `.png` (200 dots per inch), `.svg` or `.pdf`.
+        path: of the file, ending in `.png` (200 dots per inch), `.svg` or `.pdf`; an old one is replaced.
 
     Returns:
         The path.
@@ -106,6 +102,12 @@ def save(figure: Figure, path: str | Path) -> Path:
     Raises:
         ValueError: the path has another suffix.
         OSError: the file cannot be written; the message names it and the reason.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(Figure(), Path(folder) / "empty.svg").name
+        'empty.svg'
     """
     path = Path(path)
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):

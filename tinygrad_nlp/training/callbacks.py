@@ -63,11 +63,14 @@ class Callback:
 
 
 class ProgressBar(Callback):
-    """A bar over all epochs with the loss, the newest evaluation, the speed, and the time left.
+    """A bar over all epochs with the loss, the newest evaluation, the speed per second, and the time left.
+
+    It counts steps. A run that has nothing left shows none.
 
     Args:
-        count: how much a batch holds of what the speed is told in; by default the elements of its last array.
-        unit: the name of that.
+        count: called with the arrays of a batch, returns how much it holds of what the speed is told in; by default the
+            number of elements of the last one.
+        unit: the name of that, in the plural.
     """
 
     def __init__(self, count: Callable[..., int] | None = None, unit: str = "tokens") -> None:
@@ -108,14 +111,14 @@ class Evaluation(Callback):
     """Measures the model after each epoch, in evaluation mode, and puts the figures in the history.
 
     Args:
-        function: returns figures by name.
+        function: called without arguments, returns figures by name, numbers in any unit.
     """
 
     def __init__(self, function: Callable[[], Mapping[str, float]]) -> None:
         self.function = function
 
     def on_epoch(self, trainer: Trainer) -> None:
-        """Measure."""
+        """Measure; the model is in training mode afterwards, also where measuring failed."""
         trainer.model.eval()
         try:
             for name, value in self.function().items():
@@ -147,7 +150,11 @@ class Schedule(Callback):
             self.scheduler.step()
 
     def on_epoch(self, trainer: Trainer) -> None:
-        """Look at the newest figure."""
+        """Look at the newest figure.
+
+        Raises:
+            ValueError: none is called `monitor`.
+        """
         if isinstance(self.scheduler, ReduceLROnPlateau) and self.monitor is not None:
             self.scheduler.step(_newest(trainer, self.monitor))
 
@@ -189,7 +196,12 @@ class KeepBest(Callback):
         self.best: float | None = None
 
     def on_epoch(self, trainer: Trainer) -> None:
-        """Save, where it is the best; NaN never is."""
+        """Save, where it is the best; NaN never is.
+
+        Raises:
+            ValueError: no figure is called `monitor`.
+            OSError: the file cannot be written; the one before stays.
+        """
         value = _newest(trainer, self.monitor)
         sign = 1 if self.mode == "min" else -1
         if sign * value < sign * self.best if self.best is not None else value == value:
@@ -223,7 +235,7 @@ class SaveCheckpoint(Callback):
 
     Args:
         path: of the file.
-        extra: goes into `Checkpoint.extra`.
+        extra: goes into `Checkpoint.extra`: anything that JSON can hold; nothing by default.
     """
 
     def __init__(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:

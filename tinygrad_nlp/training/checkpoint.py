@@ -32,10 +32,12 @@ def save_weights(model: Module, path: str | os.PathLike[str], dtype: Any = None)
     Args:
         model: any.
         path: of the file; an old one is replaced when the new one is whole.
-        dtype: to store as, np.float16 for a file of half the size; by default as they are.
+        dtype: to store as, np.float16 for half of float32's size (*Deep Learning from Scratch 2*, ch. 1); by default as
+            they are.
 
     Raises:
         OSError: the file cannot be written, for example into a folder that does not exist; the message names it.
+        TypeError: NumPy knows no such dtype.
     """
     state = model.state_dict()
     _write(path, state if dtype is None else {name: array.astype(dtype) for name, array in state.items()}, {})
@@ -50,7 +52,7 @@ def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: the file is cut short, or is not of this model.
+        ValueError: the file is cut short, holds numbers that NumPy does not know (bfloat16), or is not of this model.
     """
     model.load_state_dict(_read(path)[0])
 
@@ -240,7 +242,8 @@ def _write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: 
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            error.filename, error.filename2 = str(path), None  # the user knows nothing of the temporary file
+            error.filename = str(path)  # the user knows nothing of the temporary file
+            del error.filename2  # os.replace has two; None would be printed
         raise
 
 

@@ -23,16 +23,22 @@ Loss = Callable[..., Variable]
 class Trainer:
     """Trains a model: batches, loss, backward, clipping, optimizer; with callbacks for everything else.
 
+    `fit` and `plot` are those of *Deep Learning from Scratch 2*, ch. 1.
+
     Args:
         model: any Module.
         optimizer: of its parameters.
-        loss: called with the arrays of a batch, returns the loss; by default the model itself.
-        max_norm: clip the gradients to this norm; no clipping by default.
+        loss: called with the arrays of a batch, returns the loss, a scalar Variable; by default the model itself.
+        max_norm: above 0: the norm to which `clip_grad_norm_` clips the gradients; no clipping by default.
         callbacks: called in this order. A loss that is a Callback (`BPTT`) is the first of them.
 
     Attributes:
-        loss: of the last step.
-        grad_norm: of the last step, before clipping.
+        model, optimizer, max_norm, callbacks: as given.
+        loader: of the batches, from `fit` on.
+        epochs, total_steps: how many the run has in all, those before a resumption included; 0 before `fit`.
+        batch: the arrays of the last step.
+        loss: of the last step, a float.
+        grad_norm: of the last step, before clipping, a float.
         history: by name, points [x, value], where x counts epochs: "loss" of each step, and what `record` adds.
         steps: how many steps were made, those before a resumption included.
         interrupted: whether Ctrl-C ended `fit` between two steps: all is whole, and can be saved.
@@ -77,7 +83,8 @@ class Trainer:
 
         Raises:
             KeyboardInterrupt: it was interrupted; model, optimizer and loader are as after a whole step.
-            ValueError: `resume` is of another model, rule or data set, or of other callbacks.
+            ValueError: `resume` is of another model, rule or data set, or of other callbacks; `max_norm` is not above
+                0.
             FloatingPointError: the loss or the gradient was NaN or infinite; the message names the step, the layer and
                 the operation, and the parameters are those before the step.
         """
@@ -142,22 +149,28 @@ class Trainer:
         )
 
     def record(self, name: str, value: float) -> None:
-        """Add a figure to the history, at the present step.
+        """Add a figure to the history, at the present step. `fit` must have begun.
 
         Args:
             name: of the series.
-            value: a number.
+            value: a number, in the unit of the series.
+
+        Raises:
+            AttributeError: `fit` has not begun.
         """
         self.history.setdefault(name, []).append([self.steps / len(self.loader), value])
 
     def checkpoint(self, extra: Mapping[str, Any] | None = None) -> Checkpoint:
-        """The state of the run, between two steps.
+        """The state of the run, between two steps. `fit` must have begun.
 
         Args:
             extra: anything that JSON can hold; nothing by default.
 
         Returns:
             A checkpoint that holds the arrays themselves: save it before the next step.
+
+        Raises:
+            AttributeError: `fit` has not begun.
         """
         return Checkpoint.of(self.model, self.optimizer, self.loader, self.history, extra, self.callbacks)
 
