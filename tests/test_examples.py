@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("tyro", reason="examples need the extra `examples`")
 pytest.importorskip("matplotlib", reason="examples need the extra `examples`")
 
-from examples import dates, spiral
+from examples import dates, ngram, spiral
 from tinygrad_nlp import nn
 from tinygrad_nlp.data import DataLoader, load_dates, make_dates
 from tinygrad_nlp.optim import SGD
@@ -330,3 +330,66 @@ def test_the_spiral_leaves_two_pictures_and_its_loss(tmp_path, capsys):
 
 def test_the_spiral_reaches_the_documents_figure(tmp_path):
     assert spiral.main(spiral.Settings(out=str(tmp_path))) <= 0.12
+
+
+# --- n-grams ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rhyme(tmp_path_factory):
+    """A small text."""
+    path = tmp_path_factory.mktemp("rhyme") / "rhyme.txt"
+    path.write_text("the cat sat on the mat\nthe dog sat on the rug\n" * 40)
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["words", "characters", "bpe"])
+def test_the_perplexity_of_a_text_falls_with_n(rhyme, kind, capsys):
+    if kind == "bpe":
+        pytest.importorskip("tokenizers", reason="BPE needs the extra `text`")
+    found = ngram.perplexity(ngram.Settings(text=rhyme, kind=kind, n=3, bpe_size=270))
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 4
+    assert printed[-1].startswith("n = 3   Laplace: validation ")
+    assert found["Kneser-Ney"][2] < found["Kneser-Ney"][1] < found["Kneser-Ney"][0]
+    assert f"test {found['Kneser-Ney'][2]:8.1f}" in printed[-1]
+
+
+def test_an_ngram_model_writes_the_same_text_with_the_same_seed(rhyme, capsys):
+    settings = ngram.Settings(text=rhyme, n=3)
+    texts = [ngram.generate(settings, "the dog", 12, seed=seed) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+    assert texts[0].startswith("the dog sat on the ")
+    assert capsys.readouterr().out == "".join(f"{text}\n" for text in texts)
+    assert ngram.generate(settings, "the unheard", 1, top_k=1).startswith("the <unk> ")
+    assert ngram.generate(settings, length=1) == "the"
+    assert ngram.generate(ngram.Settings(text=rhyme, kind="characters"), length=0) == ""
+
+
+def test_sentences_are_ranked(rhyme, capsys):
+    sentences = ["mat the on sat", "the cat sat on the mat"]
+    assert ngram.score(sentences, ngram.Settings(text=rhyme, n=3)) == sentences[::-1]
+    assert re.match(r"log P +-\d+\.\d\d  perplexity +\d+\.\d  the cat sat on the mat\n", capsys.readouterr().out)
+    for wrong in ([], [""]):
+        with pytest.raises(SystemExit, match="to score"):
+            ngram.score(wrong, ngram.Settings(text=rhyme, kind="characters"))
+
+
+def test_zipf_leaves_its_picture(rhyme, tmp_path, capsys):
+    alphas = ngram.zipf(ngram.Settings(text=rhyme), str(tmp_path / "new"))
+    assert list(alphas) == ["unigram", "bigram", "trigram"]
+    assert (tmp_path / "new" / "zipf.png").read_bytes().startswith(PNG)
+    assert f"α = {alphas['trigram']:.3f}" in capsys.readouterr().out
+
+
+def test_texts_that_cannot_be_read_end_in_a_line(tmp_path, rhyme):
+    (tmp_path / "empty.txt").write_text("")
+    for settings, message in [
+        ({"text": str(tmp_path / "nowhere.txt")}, "No such file"),
+        ({"text": str(tmp_path / "empty.txt")}, r"empty\.txt holds no text"),
+        ({"text": rhyme, "n": 0}, "n must be at least 1"),
+        ({"data": "ptb", "kind": "characters"}, "--data ptb is not cut into characters here; --text FILE can be"),
+        ({"data": "time_machine", "kind": "bpe"}, "--data time_machine is not cut into bpe"),
+    ]:
+        with pytest.raises(SystemExit, match=message):
+            ngram.score(["the cat"], ngram.Settings(**settings))

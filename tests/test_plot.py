@@ -18,7 +18,7 @@ from tinygrad_nlp import plot
 QUESTION, ANSWER = "AUGUST 19, 2003", "2003-08-19"
 
 
-@pytest.mark.parametrize("name", ["attention", "boundary", "curves", "style"])
+@pytest.mark.parametrize("name", ["attention", "boundary", "curves", "style", "zipf"])
 def test_docstring_examples(name):
     module = importlib.import_module(f"tinygrad_nlp.plot.{name}")
     assert doctest.testmod(module, extraglobs={"np": np}).failed == 0
@@ -211,3 +211,26 @@ def test_save_refuses(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="cannot be written"):
         plot.save(figure, tmp_path / "file" / "curve.png")
+
+
+# --- Zipf's law --------------------------------------------------------------------------------------------
+
+
+def test_zipf_draws_points_and_fit_on_logarithmic_axes():
+    counts = 10_000 * np.arange(1, 3001) ** -0.9
+    (axes,) = plot.zipf({"unigram": counts, "bigram": counts[:2]}, title="a law").axes
+    assert (axes.get_xscale(), axes.get_yscale(), axes.get_title()) == ("log", "log", "a law")
+    points, line = axes.lines[:2]
+    assert len(points.get_xdata()) <= 500
+    assert points.get_xdata()[0] == 1
+    assert points.get_xdata()[-1] == 3000
+    np.testing.assert_allclose(points.get_ydata(), 10_000 * points.get_xdata() ** -0.9)
+    np.testing.assert_allclose(line.get_ydata(), points.get_ydata(), rtol=1e-6)
+    assert _texts(axes.get_legend().get_texts()) == ["unigram, α = 0.90", "bigram, α = 0.90"]
+
+
+def test_zipf_refuses_what_has_no_law():
+    with pytest.raises(ValueError, match="no counts to draw"):
+        plot.zipf({})
+    with pytest.raises(ValueError, match="at least two counts are needed, got 0"):
+        plot.zipf({"trigram": np.zeros(0)})

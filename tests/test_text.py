@@ -1,4 +1,4 @@
-"""The text floor: tokens and vocabularies."""
+"""The text floor: tokens, vocabularies, and n-gram models against counts that one would make by hand."""
 
 import itertools
 import json
@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_nlp.text import BPE, Characters, Tokenizer, Vocab, Words
+from tinygrad_nlp.text import (
+    BPE,
+    Characters,
+    KneserNeyNGram,
+    LaplaceNGram,
+    NGram,
+    Tokenizer,
+    Vocab,
+    Words,
+    ngram_counts,
+    zipf_exponent,
+)
 
 TOKENS = st.lists(st.sampled_from(["a", "b", "한", "<unk>", "<pad>", " ", "\n", ""]))
 
@@ -204,3 +215,168 @@ def test_a_stream_of_tokens_is_not_kept():
     vocab = Vocab(stream())
     assert vocab.counts.tolist() == [500_000, 500_000, 0]
     assert vocab.encode(stream(), vocab.dtype).nbytes == 1_000_000
+
+
+# --- n-grams ----------------------------------------------------------------------------------------------------------
+
+
+def contexts_of(ids, n, eos, before=()):
+    """What is seen from each place: up to n - 1 ids before it, the nearest last, not beyond an eos."""
+    whole = ([] if eos is None else [eos]) + list(before) + list(ids)
+    skip = len(whole) - len(ids)
+    for i in range(skip, len(whole)):
+        seen = []
+        while len(seen) < min(n - 1, i) and (not seen or eos is None or seen[0] != eos):
+            seen.insert(0, whole[i - len(seen) - 1])
+        yield tuple(seen), whole[i]
+
+
+class Laplace:
+    """By hand, with dictionaries."""
+
+    def __init__(self, ids, n, size, eos, alpha):
+        self.n, self.size, self.eos, self.alpha = n, size, eos, alpha
+        self.counts, self.totals = Counter(), Counter()
+        for context, word in contexts_of(ids, n, eos):
+            for m in range(len(context) + 1):
+                self.counts[context[len(context) - m :], word] += 1
+                self.totals[context[len(context) - m :]] += 1
+
+    def probability(self, context, word):
+        return (self.counts[context, word] + self.alpha) / (self.totals[context] + self.alpha * self.size)
+
+
+class KneserNey:
+    """By hand, from the definition."""
+
+    def __init__(self, ids, n, size, eos):
+        self.n, self.size, self.eos = n, size, eos
+        seen = set()
+        self.counts = Counter()
+        for context, word in contexts_of(ids, n, eos):
+            self.counts[context, word] += 1
+            for m in range(len(context)):
+                longer = context[len(context) - m - 1 :]
+                if (longer, word) not in seen:
+                    seen.add((longer, word))
+                    self.counts[longer[1:], word] += 1
+        self.discounts = []
+        for m in range(n):
+            ones, twos = (sum(len(c) == m and a == k for (c, _), a in self.counts.items()) for k in (1, 2))
+            self.discounts.append(ones / (ones + 2 * twos) if ones else 0.5)
+
+    def probability(self, context, word):
+        lower = self.probability(context[1:], word) if context else 1 / self.size
+        followers = {w: a for (c, w), a in self.counts.items() if c == context}
+        if not followers:
+            return lower
+        total, discount = sum(followers.values()), self.discounts[len(context)]
+        return (max(followers.get(word, 0) - discount, 0) + discount * len(followers) * lower) / total
+
+
+SIZE = 5
+NGRAM_TEXTS = st.lists(st.integers(0, SIZE - 1), min_size=1, max_size=40)
+MODELS = {
+    "laplace": (lambda *a: LaplaceNGram(*a[:3], 0.5, a[3]), lambda *a: Laplace(*a, 0.5)),
+    "kneser-ney": (KneserNeyNGram, KneserNey),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@given(
+    text=NGRAM_TEXTS, other=NGRAM_TEXTS, before=st.lists(st.integers(0, 4), max_size=4), n=st.integers(1, 4),
+    eos=st.none() | st.integers(0, 4),
+)  # fmt: skip
+def test_an_ngram_model_is_its_definition(name, text, other, before, n, eos):
+    make, by_hand = MODELS[name]
+    model, expected = make(np.array(text, np.uint8), n, SIZE, eos), by_hand(text, n, SIZE, eos)
+    if name == "kneser-ney":
+        np.testing.assert_allclose(model.discounts, expected.discounts)
+    p = [expected.probability(context, word) for context, word in contexts_of(other, n, eos, before)]
+    np.testing.assert_allclose(np.exp(model.log_probabilities(np.array(other), before)), p, rtol=1e-9)
+    assert model.perplexity(np.array(other)) == pytest.approx(np.exp(-model.log_probabilities(other).mean()))
+    (context, _), *_ = contexts_of([0], n, eos, before)
+    following = model.next_probabilities(before)
+    np.testing.assert_allclose(following, [expected.probability(context, w) for w in range(SIZE)], rtol=1e-9)
+    assert following.sum() == pytest.approx(1)
+    assert following.min() > 0
+
+
+@pytest.mark.parametrize("make", [LaplaceNGram, KneserNeyNGram])
+@pytest.mark.parametrize("n", [1, 2, 4])
+@pytest.mark.parametrize("eos", [None, 0])
+def test_the_step_of_an_ngram_model_sees_what_was_before(make, n, eos):
+    text = np.random.default_rng(0).integers(5, size=200)
+    model = make(text, n, 5, eos=eos)
+    rows = np.array([[1, 2, 0, 3, 4, 4], [0, 0, 1, 1, 2, 2]])
+    state = None
+    for t in range(rows.shape[1]):
+        scores, state = model.step(rows[:, t], state)
+        assert state.shape[1] <= max(n - 1, 1)
+        for row, log_p in zip(rows, scores, strict=True):
+            np.testing.assert_allclose(np.exp(log_p), model.next_probabilities(row[: t + 1]), rtol=1e-12)
+
+
+def test_a_huge_vocabulary_and_a_long_context_do_not_overflow():
+    ids = np.array([99_999, 5, 99_998, 99_999, 5, 99_998, 99_999, 5])
+    model = KneserNeyNGram(ids, 8, 100_000)
+    assert model.next_probabilities([99_999, 5]).argmax() == 99_998
+    assert model.perplexity(ids) < 20
+
+
+def test_the_best_ordered_sentence_is_the_most_probable():
+    text = Words()("the cat sat on the mat\nthe dog sat on the rug\n" * 5)
+    vocab = Vocab(text)
+    model = KneserNeyNGram(vocab.encode(text), 3, len(vocab), vocab["<eos>"])
+    candidates = ["the cat sat on the rug <eos>", "cat the sat on rug the <eos>"]
+    scores = [model.log_probabilities(vocab.encode(candidate.split())).sum() for candidate in candidates]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: LaplaceNGram([0, 1], 0, 2), ValueError, "LaplaceNGram: n must be at least 1, not 0"),
+        (lambda: LaplaceNGram([0, 1], 2, 2, alpha=0), ValueError, "alpha must be above 0, not 0"),
+        (lambda: KneserNeyNGram([], 2, 2), ValueError, "KneserNeyNGram: the text is empty"),
+        (lambda: KneserNeyNGram([0, 2], 2, 2), ValueError, "the id 2 is outside the vocabulary of 2"),
+        (lambda: KneserNeyNGram([0, 1], 2, 2).log_probabilities([-1]), ValueError, "the id -1 is outside"),
+        (lambda: KneserNeyNGram([0, 1], 2, 2).perplexity([]), ValueError, "an empty text has no perplexity"),
+        (lambda: KneserNeyNGram([[0, 1]], 2, 2), ValueError, r"one dimension, not the shape \(1, 2\)"),
+        (lambda: KneserNeyNGram([0.5], 2, 2), TypeError, "ids must be integers, not float64"),
+        (lambda: NGram([0, 1], 2, 2).next_probabilities(), NotImplementedError, "NGram._mix"),
+        (lambda: ngram_counts([0], 0), ValueError, "n must be at least 1, not 0"),
+        (lambda: zipf_exponent(np.array([3])), ValueError, "at least two counts are needed, got 1"),
+    ],
+)
+def test_ngrams_refuse(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+@given(NGRAM_TEXTS, st.integers(1, 6))
+def test_ngrams_are_counted_as_by_hand(text, n):
+    counts = ngram_counts(np.array(text, np.uint8), n)
+    by_hand = Counter(tuple(text[i : i + n]) for i in range(len(text) - n + 1))
+    assert counts.tolist() == sorted(by_hand.values(), reverse=True)
+
+
+@given(st.floats(0.2, 2), st.floats(0, 9))
+def test_the_exponent_of_a_power_law_is_found(alpha, c):
+    found = zipf_exponent(np.exp(c) * np.arange(1, 50) ** -alpha)
+    np.testing.assert_allclose(found, (alpha, c), atol=1e-6)
+
+
+def test_the_perplexities_of_the_penn_treebank():
+    from tinygrad_nlp.data import find, load_ptb
+
+    if find("ptb/ptb.train.txt") is None:
+        pytest.skip("the Penn Treebank is not on this machine; set TINYGRAD_NLP_DATA")
+    corpus = load_ptb()
+    size, eos = len(corpus.vocab), corpus.vocab["<eos>"]
+    # Mikolov et al. (2011) have 141 for Kneser-Ney of 5 words, with a toolkit's settings.
+    for make, n, expected in [
+        (LaplaceNGram, 1, 639.8), (LaplaceNGram, 2, 824.0), (LaplaceNGram, 3, 3307.9),
+        (KneserNeyNGram, 2, 186.8), (KneserNeyNGram, 3, 150.6), (KneserNeyNGram, 5, 143.5),
+    ]:  # fmt: skip
+        assert make(corpus.train, n, size, eos=eos).perplexity(corpus.test) == pytest.approx(expected, abs=0.1)

@@ -13,6 +13,7 @@ from .attention import attention_map, attention_maps
 from .boundary import decision_boundary
 from .curves import learning_curve
 from .style import PALETTE, save, style
+from .zipf import zipf
 
 __all__ = [
     "PALETTE",
@@ -22,4 +23,5 @@ __all__ = [
     "learning_curve",
     "save",
     "style",
+    "zipf",
 ]

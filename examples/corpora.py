@@ -1,0 +1,71 @@
+"""Which text a language model is trained on: settings that the examples of language models share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tinygrad_nlp.data import Corpus, load_ptb, load_text, load_time_machine, read_chunks
+from tinygrad_nlp.text import BPE, Characters, Tokenizer, Vocab, Words
+
+HELD_OUT = 0.1  # of a text of the user for validation, and as much for testing
+
+
+@dataclass
+class Source:
+    """A text, and how it is cut into tokens."""
+
+    data: Literal["ptb", "time_machine"] = "ptb"
+    """the Penn Treebank, or The Time Machine; downloaded where they are not at hand"""
+    text: str = ""
+    """a text file in UTF-8 to take in their place; its last tenth is for testing, the tenth before for validation"""
+    kind: Literal["words", "characters", "bpe"] = "words"
+    """what a token is: what lies between spaces, a character, or a piece of a word (bpe, for --text)"""
+    min_freq: int = 1
+    """a word or character of --text that occurs less often is <unk>"""
+    bpe_size: int = 4000
+    """how many pieces of words there are"""
+
+
+def load_corpus(source: Source) -> Corpus:
+    """Read the text.
+
+    Raises:
+        OSError: it is not there.
+        ValueError: it is empty or not UTF-8, or cannot be cut so.
+    """
+    if source.text:
+        tokenizer: Tokenizer = Characters() if source.kind == "characters" else Words()
+        if source.kind == "bpe":
+            count = sum(1 for _ in read_chunks(source.text))
+            to_train_on = max(1, int(count * (1 - 2 * HELD_OUT)))
+            tokenizer = BPE.train(itertools.islice(read_chunks(source.text), to_train_on), source.bpe_size)
+        return load_text(source.text, tokenizer, source.min_freq, HELD_OUT)
+    if source.kind == "bpe" or (source.kind == "characters" and source.data == "ptb"):
+        raise ValueError(f"--data {source.data} is not cut into {source.kind} here; --text FILE can be")
+    if source.data == "ptb":
+        return load_ptb()
+    return load_time_machine(Characters() if source.kind == "characters" else Words())
+
+
+def write(tokenizer: Tokenizer, vocab: Vocab, begun: np.ndarray, ids: Iterable[np.ndarray]) -> str:
+    """Print a text token by token, as `decoding.stream` gives its ids.
+
+    Returns:
+        The whole text.
+    """
+    written = [int(i) for i in begun]
+    text = ""
+    for new in itertools.chain([None], ids):
+        if new is not None:
+            written.append(int(new[0]))
+        whole = tokenizer.join(vocab.decode(written))
+        if not whole.endswith("\ufffd"):  # else a character of which only some bytes are there
+            print(whole[len(text) :], end="", flush=True)
+            text = whole
+    print(whole[len(text) :])
+    return whole
