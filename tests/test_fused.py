@@ -1,6 +1,7 @@
 """Every fused kernel equals its definition: values, gradients and second derivatives, for every shape and mask."""
 
 import itertools
+import tracemalloc
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from tinygrad_nlp import Variable
 from tinygrad_nlp.autograd import Fused, engine
 from tinygrad_nlp.nn import functional as F
 from tinygrad_nlp.nn import fused
-from tinygrad_nlp.nn.fused import attention, recurrence
+from tinygrad_nlp.nn.fused import attention, linear_cross_entropy, recurrence
 from tinygrad_nlp.threads import slices
 
 
@@ -71,6 +72,17 @@ def recurrences(draw, function, gates, states=1, peepholes=0, **options):
     return Case(lambda: function(**settings, **options), inputs, draw(PARTS), draw(st.booleans()))
 
 
+@st.composite
+def linear_cross_entropies(draw):
+    leading = draw(st.sampled_from([(), (1,), (5,), (2, 3), (0,)]))
+    classes, features, ignored = draw(SIZES), draw(SIZES), draw(st.sampled_from([-100, 0]))
+    ids = hnp.arrays(np.int64, int(np.prod(leading)), elements=st.sampled_from([ignored, *range(classes)]))
+    targets = draw(ids)
+    shapes = [(*leading, features), (classes, features), (classes,)][: draw(st.integers(2, 3))]
+    inputs = tuple(draw(arrays(shape)) for shape in shapes)
+    return Case(lambda: fused.LinearCrossEntropy(targets, ignored), inputs, draw(PARTS), draw(st.booleans()))
+
+
 RECURRENCES = {
     "rnn": recurrences(fused.RNN, 1),
     "rnn_relu": recurrences(fused.RNN, 1, nonlinearity="relu"),
@@ -114,6 +126,7 @@ KERNELS = {
     "attention": attentions(),
     "cross_entropy": cross_entropies(),
     "layer_norm": layer_norms(),
+    "linear_cross_entropy": linear_cross_entropies(),
 }
 each_kernel = pytest.mark.parametrize("cases", KERNELS.values(), ids=KERNELS)
 
@@ -123,6 +136,10 @@ def cut(parts, large=False):
     """Whatever the sizes, the kernels cut a batch into so many parts, small or large, and run them in threads."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recurrence, "_LARGE_BATCH", 0 if large else 64)
+        patch.setattr(linear_cross_entropy, "_BLOCK", 2**22 if large else 1)
+        patch.setattr(linear_cross_entropy, "_FEWEST_ROWS", 2)
+        patch.setattr(linear_cross_entropy, "_MANY_WORDS", 1)
+        patch.setattr(linear_cross_entropy, "count", lambda: parts)
         patch.setattr(recurrence, "number_of_parts", lambda x, hidden: max(1, min(parts, len(x))))
         patch.setattr(
             attention,
@@ -545,3 +562,60 @@ def test_targets_may_be_of_any_integer_type(dtype):
     logits = np.random.default_rng(0).standard_normal((3, 4))
     expected = F.cross_entropy(logits, np.array([0, 3, 1]))
     assert F.cross_entropy(logits, np.array([0, 3, 1], dtype)) == expected
+
+
+# --- linear cross-entropy ---------------------------------------------------------------------------------------------
+
+
+def linear_cross_entropy_inputs(rows=700, features=8, classes=10_000):
+    rng = np.random.default_rng(0)
+    x, weight = (rng.standard_normal(shape).astype(np.float32) for shape in ((rows, features), (classes, features)))
+    return x, weight, rng.integers(classes, size=rows)
+
+
+def test_all_logits_are_never_in_memory():
+    x, weight, targets = linear_cross_entropy_inputs()
+    inputs = leaves([x, weight])
+    tracemalloc.start()
+    try:
+        loss = fused.LinearCrossEntropy(targets, -100)(*inputs)
+        loss.backward()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    logits = 4 * len(x) * len(weight)
+    assert peak < 0.7 * logits
+    expected = tn.grad(fused.CrossEntropy(targets, -100)(tn.linear(*inputs)), inputs)
+    for leaf, gradient in zip(inputs, expected, strict=True):
+        np.testing.assert_allclose(leaf.grad, gradient, rtol=1e-4, atol=1e-8)
+
+
+def test_rows_that_do_not_count_cost_nothing():
+    x, weight, targets = linear_cross_entropy_inputs(rows=6, classes=5)
+    targets[[1, 4]] = -1
+    x[[1, 4]] = np.nan
+    inputs = leaves([x, weight])
+    loss = fused.LinearCrossEntropy(targets, -1)(*inputs)
+    loss.backward()
+    assert np.isfinite(loss.data)
+    assert np.isfinite(inputs[1].grad).all()
+    assert not inputs[0].grad[[1, 4]].any()
+    nothing = fused.LinearCrossEntropy(np.full(6, -1), -1)(*inputs)
+    assert nothing.data == 0
+    assert all(not g.any() for g in tn.grad(nothing, inputs))
+
+
+def test_huge_logits_stay_finite_in_the_linear_cross_entropy():
+    inputs = leaves([np.array([[1e3, -1e3]], np.float32), np.eye(2, dtype=np.float32)])
+    for target, expected in ((0, 0), (1, 2000)):
+        loss = fused.LinearCrossEntropy(np.array([target]), -1)(*inputs)
+        assert loss.data == expected
+        assert all(np.isfinite(g).all() for g in tn.grad(loss, inputs))
+
+
+def test_a_loss_may_be_scaled_before_backward():
+    x, weight, targets = linear_cross_entropy_inputs(rows=6, classes=5)
+    inputs = leaves([x, weight])
+    once = tn.grad(fused.LinearCrossEntropy(targets, -1)(*inputs), inputs)
+    thrice = tn.grad(3 * fused.LinearCrossEntropy(targets, -1)(*inputs), inputs)
+    assert_all_close(thrice, [3 * g for g in once], rtol=1e-6)

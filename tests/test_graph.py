@@ -645,6 +645,9 @@ def test_a_check_that_failed_before_any_operation_is_drawn_too():
     drawn = picture(caught.value)
     assert drawn.frames[()] == ["exp", "cross_entropy", r"x\n4×3", "5"]
     assert drawn.color["cross_entropy"] == FAILED
+    with pytest.raises(ValueError, match="gru") as caught:
+        nn.GRU(2, 3)(leaf(4, 5, 3, name="x"))
+    assert picture(caught.value).color["gru"] == FAILED
 
 
 def test_an_error_of_any_kind_in_a_function_of_a_user_is_drawn():

@@ -176,6 +176,32 @@ def test_sequences_of_several_lengths_agree(name, layers, bidirectional, dtype):
     compare([hs, *tensors(state)], [my_hs, *outputs(my_state)], leaves)
 
 
+# --- losses for large vocabularies ------------------------------------------------------------------------------------
+
+
+@each_dtype
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("words", [7, 9000])
+def test_the_linear_cross_entropy_agrees(words, bias, dtype):
+    torch.manual_seed(0)
+    theirs = torch.nn.LinearCrossEntropyLoss(5, words, bias=bias, ignore_index=-1, dtype=dtype)
+    x = torch.randn(600, 5, dtype=dtype, requires_grad=True)
+    targets = torch.randint(-1, words, (600,))
+    agree(theirs, nn.LinearCrossEntropyLoss(5, words, bias=bias, ignore_index=-1), x, targets)
+
+
+@each_dtype
+@pytest.mark.parametrize("head_bias", [False, True])
+def test_the_adaptive_softmax_agrees(head_bias, dtype):
+    torch.manual_seed(0)
+    settings = {"cutoffs": [4, 11, 20], "div_value": 2.0, "head_bias": head_bias}
+    theirs, ours = torch.nn.AdaptiveLogSoftmaxWithLoss(16, 30, **settings), nn.AdaptiveSoftmaxLoss(16, 30, **settings)
+    leaves = with_parameters_of(theirs.to(dtype), ours)
+    x, targets = torch.randn(50, 16, dtype=dtype, requires_grad=True), torch.randint(30, (50,))
+    my_x, my_targets = to_ours((x, targets), leaves)
+    compare([theirs(x, targets).loss, theirs.log_prob(x)], [ours(my_x, my_targets), ours.log_prob(my_x)], leaves)
+
+
 # --- a model ----------------------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from tinygrad_nlp.autograd import ops
 NOT_ASKED = {
     "dropout": "PyTorch draws other random numbers",
     "gru": "PyTorch has it as a layer: test_torch_layers.py",
+    "linear_cross_entropy": "PyTorch has it as a layer: test_torch_layers.py",
     "lstm": "PyTorch has it as a layer: test_torch_layers.py",
     "one_hot": "PyTorch's samples are of integers, and nothing is differentiated",
     "rnn": "PyTorch has it as a layer: test_torch_layers.py",

@@ -121,6 +121,25 @@ def check_mask(function: str, mask: Any, shape: tuple[int, ...]) -> Array:
         ) from None
 
 
+def check_targets(
+    function: str, targets: Any, argument: str, x: Any, classes: int, ignore_index: int, of: str
+) -> Array:
+    """`targets` as an array: one for each row of x, each in [0, classes) or `ignore_index`; `of` says whose classes."""
+    targets = check_integers(function, "targets must be integer ids", targets)
+    if targets.shape != x.shape[:-1]:
+        raise ValueError(
+            f"{function}{in_layer(modes.scope)}: targets have the shape {targets.shape}; "
+            f"{argument} of {x.shape} need {x.shape[:-1]}"
+        )
+    wrong = targets[((targets < 0) | (targets >= classes)) & (targets != ignore_index)]
+    if wrong.size:
+        raise IndexError(
+            f"{function}{in_layer(modes.scope)}: target {wrong.ravel()[0]} is outside the {classes} classes of {of} "
+            f"(and is not ignore_index={ignore_index})"
+        )
+    return targets
+
+
 def mask_of_lengths(function: str, lengths: Any, x: Any) -> Array:
     """The mask (N, T) of sequences in x (N, T, D) of which the lengths (N,) are known: from 0 to T."""
     lengths = check_integers(function, "lengths must be integers", lengths)

@@ -17,11 +17,11 @@ from ._checks import (
     check_arrays,
     check_dtypes,
     check_features,
-    check_integers,
     check_mask,
     check_ndim,
     check_recurrence,
     check_shape,
+    check_targets,
 )
 
 
@@ -250,22 +250,49 @@ def cross_entropy(logits: Any, targets: Any, ignore_index: int = -100) -> Any:
         IndexError: a target outside [0, V).
         TypeError: targets that are no integers, or logits that are no floating array or Variable.
     """
-    targets = check_integers("cross_entropy", "targets must be integer ids", targets)
     if not hasattr(logits, "dtype") or logits.dtype.kind != "f":
         check_arrays("cross_entropy", logits=logits)
         raise TypeError(f"cross_entropy{in_layer(modes.scope)}: logits must be of a floating dtype, not {logits.dtype}")
-    if targets.shape != logits.shape[:-1]:
-        raise ValueError(
-            f"cross_entropy{in_layer(modes.scope)}: targets have the shape {targets.shape}; "
-            f"logits of {logits.shape} need {logits.shape[:-1]}"
-        )
-    wrong = targets[((targets < 0) | (targets >= logits.shape[-1])) & (targets != ignore_index)]
-    if wrong.size:
-        raise IndexError(
-            f"cross_entropy{in_layer(modes.scope)}: target {wrong.ravel()[0]} is outside the {logits.shape[-1]} "
-            f"classes of the logits (and is not ignore_index={ignore_index})"
-        )
+    targets = check_targets("cross_entropy", targets, "logits", logits, logits.shape[-1], ignore_index, "the logits")
     return fused.CrossEntropy(targets.reshape(-1), ignore_index)(logits)
+
+
+def linear_cross_entropy(
+    x: Any, linear_weight: Any, targets: Any, *, linear_bias: Any = None, ignore_index: int = -100
+) -> Any:
+    """`cross_entropy(linear(x, weight, bias), targets)` that never holds all logits: for large vocabularies.
+
+    The logits are made a block of rows at a time, and their gradient at once. Of 700 rows and 10,000 words, it takes
+    three quarters of the time, and half of the memory. In evaluation, `linear` alone gives the logits of the rows that
+    are wanted.
+
+    Args:
+        x: (…, D), of a floating dtype that all arguments share.
+        linear_weight: (V, D), as that of a linear layer; the table of an embedding where the two are tied.
+        targets: ids (…,), each in [0, V) or `ignore_index`.
+        linear_bias: (V,), or None.
+        ignore_index: a target that does not count: no loss, no gradient, not in the mean; its row costs nothing.
+
+    Returns:
+        The mean loss in nats, a scalar; 0 where no target counts.
+
+    Raises:
+        ValueError: shapes that do not fit.
+        IndexError: a target outside [0, V).
+        TypeError: an argument that is no array or Variable, different dtypes, or targets that are no integers.
+    """
+    arguments = {"x": x, "linear_weight": linear_weight}
+    if linear_bias is not None:
+        arguments["linear_bias"] = linear_bias
+    check_arrays("linear_cross_entropy", **arguments)
+    check_ndim("linear_cross_entropy", "linear_weight", linear_weight, "(V, D)")
+    check_features("linear_cross_entropy", x, "linear_weight", linear_weight)
+    if linear_bias is not None:
+        check_shape("linear_cross_entropy", "linear_bias", linear_bias, linear_weight.shape[:1])
+    check_dtypes("linear_cross_entropy", **arguments)
+    classes = len(linear_weight)
+    targets = check_targets("linear_cross_entropy", targets, "x", x, classes, ignore_index, "linear_weight")
+    return fused.LinearCrossEntropy(targets.reshape(-1), ignore_index)(x, linear_weight, linear_bias)
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True, shared_axis: int | None = None) -> Any:
@@ -352,6 +379,6 @@ def dropout_mask(shape: tuple[int, ...], p: float, like: Any) -> Array:
 
 
 __all__ = [
-    "attention", "cross_entropy", "dropout", "embedding", "gru", "layer_norm", "linear", "log_softmax", "logsumexp",
-    "lstm", "relu", "rnn", "sigmoid", "softmax", "tanh",
+    "attention", "cross_entropy", "dropout", "embedding", "gru", "layer_norm", "linear", "linear_cross_entropy",
+    "log_softmax", "logsumexp", "lstm", "relu", "rnn", "sigmoid", "softmax", "tanh",
 ]  # fmt: skip

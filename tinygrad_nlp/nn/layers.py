@@ -83,6 +83,24 @@ class Embedding(Module):
         """
         return F.embedding(ids, self.weight)
 
+    def as_linear(self, x: Any) -> Any:
+        """The table as the weight of a linear layer without bias: a score for each id.
+
+        A language model that takes its scores so has one parameter for words that come in and words that go out
+        (Press and Wolf, 2017); it is one for clipping, optimizers and files too.
+
+        Args:
+            x: (…, D), of the dtype of the weight.
+
+        Returns:
+            x Wᵀ, (…, V).
+
+        Raises:
+            ValueError: x has another number of features.
+            TypeError: x is neither an array nor a Variable.
+        """
+        return F.linear(x, self.weight)
+
     def extra_repr(self) -> str:
         """Sizes."""
         return "{}, {}".format(*self.weight.shape)
@@ -185,31 +203,3 @@ class Dropout(Module):
     def extra_repr(self) -> str:
         """The settings."""
         return str(self.p) if self.shared_axis is None else f"{self.p}, shared_axis={self.shared_axis}"
-
-
-class CrossEntropyLoss(Module):
-    """Softmax cross-entropy from logits; `functional.cross_entropy` has the details.
-
-    Args:
-        ignore_index: a target that does not count.
-    """
-
-    def __init__(self, ignore_index: int = -100) -> None:
-        self.ignore_index = ignore_index
-
-    def forward(self, logits: Any, targets: Any) -> Any:
-        """Compare scores with what is right.
-
-        Args:
-            logits: scores (…, V), before any softmax, of a floating dtype.
-            targets: ids (…,), each in [0, V) or `ignore_index`.
-
-        Returns:
-            The mean loss in nats, a scalar of the dtype of the logits.
-
-        Raises:
-            ValueError: targets of another shape than the logits' without their last axis.
-            IndexError: a target outside [0, V).
-            TypeError: targets that are no integers, or logits that are no floating array or Variable.
-        """
-        return F.cross_entropy(logits, targets, self.ignore_index)

@@ -251,7 +251,7 @@ class Graph:
                 return self.failed
             if frame.f_code is Function.__call__.__code__:
                 failed, given = names["self"], list(names["inputs"])
-            elif frame.f_code.co_name.startswith("_"):
+            elif _is_private(frame):
                 continue
             else:  # a check before any operation, as in nn.functional
                 arguments = [names.get(name) for name in _parameters(frame.f_code)]
@@ -335,6 +335,12 @@ def _arguments(method: Any, count: int) -> list[str]:
     parameters = list(inspect.signature(method).parameters.values())[1:]
     names = ["" if p.kind is p.VAR_POSITIONAL or p.name in ("a", "b") else p.name for p in parameters]
     return (names + [""] * count)[:count]
+
+
+def _is_private(frame: Any) -> bool:
+    """Whether a function or its module has a name that begins with an underscore."""
+    package, _, module = frame.f_globals.get("__name__", "").rpartition(".")  # __main__ is in no package
+    return frame.f_code.co_name.startswith("_") or (bool(package) and module.startswith("_"))
 
 
 def _parameters(code: Any) -> tuple[str, ...]:
