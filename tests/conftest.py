@@ -1,6 +1,7 @@
-"""What every test gets: hypothesis profiles, a known random stream, and GPU tests only where there is a GPU."""
+"""What every test gets: hypothesis profiles, a known random stream, Ctrl-C, and GPU tests only where there is a GPU."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,6 +30,11 @@ def random_stream():
     tinygrad_nlp.manual_seed(0)
     yield
     stream.state = before
+
+
+def pytest_configure():
+    # A shell starts what it puts into the background with Ctrl-C ignored, and tests of it would wait in vain.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
