@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..autograd.nested import map_nested
 from ..autograd.ops import log_softmax
 from .generate import Step, ask, read
 
@@ -42,12 +43,7 @@ def take_rows(state: Any, rows: np.ndarray, axis: int = 0) -> Any:
         >>> take_rows((np.array([10, 20, 30]), None), np.array([2, 2, 0]))
         (array([30, 30, 10]), None)
     """
-    if isinstance(state, dict):
-        return {name: take_rows(part, rows, axis) for name, part in state.items()}
-    if isinstance(state, tuple | list):
-        parts = [take_rows(part, rows, axis) for part in state]
-        return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
-    return state[(slice(None),) * axis + (rows,)] if hasattr(state, "shape") else state
+    return map_nested(lambda part: part[(slice(None),) * axis + (rows,)], state)
 
 
 def beam_search(
