@@ -92,7 +92,10 @@ class Recurrence(Fused):
         def run(rows: slice) -> Part:
             part = kernel(rows, *self._masks(rows))
             part.forward(self._in_time(x[rows]), [s[rows] for s in state], keep=self.edges is not None)
-            copy_transposed(part.h[:, 1:], self._in_time(hs[rows]).transpose(2, 1, 0))
+            for h, out in zip(
+                part.h[:, 1:].transpose(1, 2, 0), self._in_time(hs[rows]).transpose(1, 0, 2), strict=True
+            ):
+                copy_transposed(h, out)  # step by step, as all at once would leave the cache
             for s, array in zip(part.state(steps), last, strict=True):
                 array[rows] = s.T
             return part
