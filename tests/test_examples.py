@@ -515,6 +515,12 @@ def test_a_language_model_of_other_tokens(rhyme, tmp_path, kind):
     language_model.score(["the cat", "tac eht"], str(tmp_path))
 
 
+def test_without_the_library_of_bpe_the_line_says_how_to_get_it(rhyme, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(SystemExit, match=r'error: BPE needs .* pip install "tinygrad_nlp\[text\]"'):
+        language_model.train(tiny(rhyme, tmp_path, kind="bpe"))
+
+
 def test_the_quick_run_is_quick(rhyme, tmp_path):
     language_model.train(tiny(rhyme, tmp_path, quick=True, tie=True, layers=2, dropout=0.1, epochs=9))
     checkpoint = Checkpoint.load(tmp_path / "checkpoint.safetensors")
