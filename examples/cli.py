@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a command end with a message and an exit status where an argument, a file or a folder is not as it must be.
+    """Let a command end with a message and an exit status where an argument, a file or a package is not as it must be.
 
     Raises:
         SystemExit: with the message of the error; with status 130 after Ctrl-C.
@@ -22,7 +22,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except (OSError, ValueError, FloatingPointError) as error:
+        except (ImportError, OSError, ValueError, FloatingPointError) as error:
             raise SystemExit(f"error: {error}") from None
         except KeyboardInterrupt:
             print("interrupted")

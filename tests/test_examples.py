@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("tyro", reason="examples need the extra `examples`")
 pytest.importorskip("matplotlib", reason="examples need the extra `examples`")
 
-from examples import dates, ngram, spiral
+from examples import dates, language_model, ngram, spiral
 from tinygrad_nlp import nn
 from tinygrad_nlp.data import DataLoader, load_dates, make_dates
 from tinygrad_nlp.optim import SGD
@@ -393,3 +393,192 @@ def test_texts_that_cannot_be_read_end_in_a_line(tmp_path, rhyme):
     ]:
         with pytest.raises(SystemExit, match=message):
             ngram.score(["the cat"], ngram.Settings(**settings))
+
+
+# --- language models --------------------------------------------------------------------------------------------------
+
+CELLS = ["rnn", "lstm", "gru", "mlp"]
+
+
+def tiny(rhyme, out, **changes):
+    """Settings of a model that learns the rhyme in a second."""
+    settings = language_model.Settings(
+        text=rhyme, out=str(out), embed_size=8, hidden_size=8, optimizer="adam", lr=0.02, max_norm=5.0, batch_size=4,
+        num_steps=6, epochs=2, schedule="cosine", warmup=3,
+    )  # fmt: skip
+    return dataclasses.replace(settings, **changes)
+
+
+@pytest.fixture(scope="module")
+def models(rhyme, tmp_path_factory):
+    """A folder for each cell, with what `train` left in it and printed."""
+    found = {}
+    for cell in CELLS:
+        out = tmp_path_factory.mktemp("models") / cell
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            figure = language_model.train(tiny(rhyme, out, cell=cell, layers=2 if cell == "gru" else 1, epochs=15))
+        found[cell] = out, printed.getvalue(), figure
+    return found
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_language_model_learns_and_leaves_picture_checkpoint_and_best_weights(models, cell):
+    out, printed, figure = models[cell]
+    assert {path.name for path in out.iterdir()} == {"learning_curve.png", "checkpoint.safetensors", "best.safetensors"}
+    assert (out / "learning_curve.png").read_bytes().startswith(PNG)
+    lines = printed.splitlines()
+    assert lines[0] == "448 tokens to train on, 56 to validate, 56 to test, a vocabulary of 9"
+    assert re.fullmatch(r"epoch 15/15  loss [\d.]+  validation perplexity [\d.]+", lines[15])
+    assert lines[16] == f"test perplexity {figure:.2f}"
+    assert figure < 4  # of 9 tokens, most are certain
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_language_model_writes_text_in_every_way(models, cell, capsys):
+    out = str(models[cell][0])
+
+    def write(**settings):
+        text = language_model.generate("the dog", out, **{"length": 8, **settings})
+        assert capsys.readouterr().out == f"{text}\n"
+        return text
+
+    assert write(seed=1) == write(seed=1)
+    assert len({write(seed=seed, temperature=3.0) for seed in range(5)}) > 1
+    assert write(greedy=True) == write(top_k=1) == write(beam=1)
+    assert write(greedy=True).startswith("the dog sat on the ")
+    assert write(top_p=0.5, length=3) == "the dog sat on the"
+    stopped = write(beam=4, stop=True, length=20, length_penalty=1.0)
+    assert stopped.count("\n") == 1
+    assert stopped.endswith("\n")
+
+
+def test_a_prompt_may_hold_unknown_words_and_may_be_empty(models, capsys):
+    out = str(models["lstm"][0])
+    text = language_model.generate("the zebra sat", out, length=2)
+    assert text.startswith("the <unk> sat ")
+    assert capsys.readouterr().out == f"not in the vocabulary, and read as <unk>: zebra\n{text}\n"
+    assert language_model.generate("", out, length=1, greedy=True) == "the"
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_language_model_ranks_sentences(models, cell):
+    out = str(models[cell][0])
+    sentences = ["mat the on sat cat the", "the cat sat on the mat"]
+    assert language_model.score(sentences, out) == sentences[::-1]
+    with pytest.raises(SystemExit, match="no sentence to score"):
+        language_model.score([], out)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_language_model_is_evaluated(models, cell, tmp_path, capsys):
+    out, _, figure = models[cell]
+    assert language_model.evaluate(str(out)) == pytest.approx(figure, rel=1e-6)
+    assert "on 56 tokens, of which 0.0% are <unk>" in capsys.readouterr().out
+    (tmp_path / "other.txt").write_text("the zebra sat\n" * 5)
+    assert language_model.evaluate(str(out), str(tmp_path / "other.txt")) > figure
+    assert "on 20 tokens, of which 25.0% are <unk>" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("windows", ["sequential", "random"])
+def test_a_language_model_is_resumed_as_if_it_had_never_stopped(rhyme, tmp_path, monkeypatch, capsys, cell, windows):
+    changes = {"cell": cell, "windows": windows, "dropout": 0.2, "schedule": "plateau", "warmup": 0, "bptt_window": 4}
+    if windows == "sequential":
+        changes["keep"] = 0.5
+    whole, part = (tiny(rhyme, tmp_path / name, **changes) for name in ("whole", "part"))
+    expected = language_model.train(whole)
+    name = "WindowLM" if cell == "mlp" else "RecurrentLM"
+    with monkeypatch.context() as patch:
+        model = getattr(language_model, name)
+        patch.setattr(model, "forward", interrupted(model.forward, at_call=6))
+        with pytest.raises(SystemExit) as end:
+            language_model.train(part)
+    assert end.value.code == 130
+    assert "--resume goes on from" in capsys.readouterr().out
+    figure = language_model.train(language_model.Settings(out=part.out, resume=True, epochs=2))
+    assert figure == expected
+    assert outcome(tmp_path / "part") == outcome(tmp_path / "whole")
+    assert (tmp_path / "part" / "best.safetensors").read_bytes() == (
+        tmp_path / "whole" / "best.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["characters", "bpe"])
+def test_a_language_model_of_other_tokens(rhyme, tmp_path, kind):
+    if kind == "bpe":
+        pytest.importorskip("tokenizers", reason="BPE needs the extra `text`")
+    language_model.train(tiny(rhyme, tmp_path, kind=kind, bpe_size=270, epochs=1))
+    text = language_model.generate("the cat", str(tmp_path), length=9)
+    assert text.startswith("the cat")
+    if kind == "characters":
+        assert len(text) == 16
+    language_model.score(["the cat", "tac eht"], str(tmp_path))
+
+
+def test_without_the_library_of_bpe_the_line_says_how_to_get_it(rhyme, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(SystemExit, match=r'error: BPE needs .* pip install "tinygrad_nlp\[text\]"'):
+        language_model.train(tiny(rhyme, tmp_path, kind="bpe"))
+
+
+def test_the_quick_run_is_quick(rhyme, tmp_path):
+    language_model.train(tiny(rhyme, tmp_path, quick=True, tie=True, layers=2, dropout=0.1, epochs=9))
+    checkpoint = Checkpoint.load(tmp_path / "checkpoint.safetensors")
+    assert checkpoint.extra["settings"]["hidden_size"] == 32
+    assert checkpoint.loader["epoch"] == 1
+
+
+def test_training_on_what_is_no_text_for_it_ends_in_a_line(rhyme, tmp_path):
+    for name, content in {"empty.txt": "", "short.txt": "one two three\n", "few.txt": "a b c d e f g h"}.items():
+        (tmp_path / name).write_text(content)
+    for changes, message in [
+        ({"text": str(tmp_path / "empty.txt")}, r"empty\.txt holds no text"),
+        ({"text": str(tmp_path / "nowhere.txt")}, "No such file"),
+        ({"text": str(tmp_path / "short.txt")}, "has 4 tokens to train on and none to test: give a longer text"),
+        ({"num_steps": 448}, "the text has 448 tokens to train on, and a window needs 449: give a longer text"),
+        ({"batch_size": 448}, "the text has 448 tokens, but at least 449 are needed"),
+        ({"epochs": 0}, "--epochs must be at least 1, not 0"),
+        ({"tie": True, "hidden_size": 9}, "tied weights need --embed-size = --hidden-size, not 8 and 9"),
+        ({"cell": "mlp", "n": 1}, "--n must be at least 2, not 1"),
+        ({"lr": 1e30, "optimizer": "sgd", "schedule": "constant"}, r"at step \d+: .*smaller learning rate"),
+    ]:
+        with np.errstate(all="ignore"), pytest.raises(SystemExit, match=message) as end:
+            language_model.train(tiny(rhyme, tmp_path / "out", **changes))
+        assert "\n" not in end.value.code
+
+
+def test_resuming_with_another_text_is_refused_and_the_checkpoint_stays(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("the cat sat on the mat\n" * 80)
+    language_model.train(tiny(str(path), tmp_path / "out"))
+    before = (tmp_path / "out" / "checkpoint.safetensors").read_bytes()
+    path.write_text("a dog ran on a rug\n" * 80)
+    settings = language_model.Settings(out=str(tmp_path / "out"), resume=True, epochs=3)
+    with pytest.raises(SystemExit, match="was trained on another text: its vocabulary is not that of this one"):
+        language_model.train(settings)
+    with pytest.raises(SystemExit, match=r"was trained on another text than .*text\.txt is now"):
+        language_model.evaluate(str(tmp_path / "out"))
+    assert (tmp_path / "out" / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_without_a_checkpoint_or_with_that_of_another_example_the_line_says_so(quick, tmp_path):
+    for use in (language_model.generate, language_model.evaluate):
+        with pytest.raises(SystemExit, match=r"there is no .*checkpoint\.safetensors: run `python -m examples"):
+            use(out=str(tmp_path))
+        with pytest.raises(SystemExit, match=r"is not a checkpoint of examples\.language_model"):
+            use(out=str(quick[0]))
+
+
+@pytest.mark.parametrize(
+    ("script", "commands", "settings"),
+    [
+        ("examples.language_model", ["train", "generate", "score", "evaluate"], language_model.Settings),
+        ("examples.ngram", ["perplexity", "generate", "score", "zipf"], ngram.Settings),
+    ],
+)
+def test_the_command_lines_of_language_models_show_their_settings(script, commands, settings):
+    shown, _ = command_line(script, "--help")
+    assert all(command in shown for command in commands)
+    shown, _ = command_line(script, commands[0], "--help")
+    for field in dataclasses.fields(settings):
+        assert re.search(rf"--{field.name.replace('_', '-')}[ ,]", shown), field.name
