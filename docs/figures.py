@@ -22,6 +22,7 @@ FROM_RUNS = {
     "runs/dates/attention.png": "dates_attention.png",
     "runs/dates/learning_curve.png": "dates_learning_curve.png",
     "runs/dates/graph.svg": "dates_graph.svg",
+    "runs/lstm_lm/learning_curve.png": "lstm_lm_learning_curve.png",
     "runs/ngram/zipf.png": "ngram_zipf.png",
     "runs/spiral/boundary.png": "spiral_boundary.png",
     "runs/spiral/learning_curve.png": "spiral_learning_curve.png",

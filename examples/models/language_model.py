@@ -51,7 +51,13 @@ class RecurrentLM(nn.Module):
         self.out = nn.Linear(hidden_size, vocab_size)
         if tie:
             self.out.weight = self.embed.weight
-        nn.init.uniform_(self.embed.weight, 0.1)
+        for name, parameter in self.named_parameters():  # document 000's own initial values, chapters 5 and 6
+            if "bias" in name:
+                nn.init.zeros_(parameter)
+            elif "embed" in name:
+                nn.init.normal_(parameter, 0.01)
+            else:
+                nn.init.fan_in_normal_(parameter)
 
     def forward(self, x: np.ndarray, state: Any = None) -> tuple[Any, Any]:
         """Ids (N, T) and the layers' state → scores (N, T, V) and the new state."""
