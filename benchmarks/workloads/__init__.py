@@ -1,13 +1,14 @@
 """The workloads by name. Loading them imports neither tinygrad_nlp nor torch; building a side does."""
 
 from benchmarks.harness import Workload
-from benchmarks.workloads import dates, long_graph, mlp, operations, overhead, spiral
+from benchmarks.workloads import dates, language_models, long_graph, mlp, operations, overhead, spiral
 
 WORKLOADS: dict[str, Workload] = {
     workload.name: workload
     for workload in (
         spiral.WORKLOAD,
         dates.WORKLOAD,
+        *language_models.WORKLOADS,
         overhead.WORKLOAD,
         *long_graph.WORKLOADS,
         *mlp.WORKLOADS,
