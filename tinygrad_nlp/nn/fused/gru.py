@@ -8,7 +8,7 @@ from typing import Any
 from ...autograd.ops import linear, sigmoid, split, tanh
 from ...backend import Array, get_array_module
 from ...threads import matmul
-from .recurrence import Part, Recurrence, sigmoid_from_tanh, transposed, weight_of_step
+from .recurrence import Part, Recurrence, sigmoid_from_tanh, weight_of_step
 
 
 class GRU(Recurrence):
@@ -77,14 +77,6 @@ class GRU(Recurrence):
         weight = weight_of_step([(0, 0.5), (1, 0.5), (2, 1.0)], weight_ih, weight_hh, bias_ih, bias_hh)
         return self.run(functools.partial(_ResetBefore, weight=weight), x, (h,))
 
-    def transposed_weights(self, *weights: Any) -> Any:
-        """W_hhᵀ as a whole, or in two: of r and z, and of n, whose product is another one."""
-        weight_hh = weights[1]
-        if self.reset_after:
-            return transposed(weight_hh)
-        hidden = weight_hh.shape[1]
-        return transposed(weight_hh[: 2 * hidden]), transposed(weight_hh[2 * hidden :])
-
     def of_the_weights(self, *gradients: Array) -> tuple[Array, ...]:
         """The gradients of the weights, as the parts give them."""
         return gradients
@@ -113,10 +105,10 @@ class _Part(Part):
         self.difference *= z
         xp.add(n, self.difference, out=self.h[:, t + 1])
 
-    def begin_back(self, weights: Any) -> None:
+    def begin_back(self, weight_hh: Array) -> None:
         xp = get_array_module(self.z)
         size = self.hidden, self.z.shape[2]
-        self.transposed = weights
+        self.weight_hh = weight_hh
         self.dgates = xp.empty((self.gates, size[0], self.steps, size[1]), self.z.dtype)
         self.slopes, self.through = xp.empty((2, *size), self.z.dtype), xp.empty(size, self.z.dtype)
 
@@ -188,7 +180,7 @@ class _ResetAfter(_Part):
         xp.multiply(dn, n_h, out=self.product)
         xp.multiply(self.product, self.slopes[0], out=dr)
         if t > 0 or self.first_is_wanted:
-            matmul(self.transposed, dgates[1:].reshape(3 * self.hidden, dh.shape[1]), out=self.through)
+            matmul(self.weight_hh.T, dgates[1:].reshape(3 * self.hidden, dh.shape[1]), out=self.through)
             self.add_through(dh, self.through)
 
     def input_gradient(self, weight_ih: Array) -> Array:
@@ -239,12 +231,12 @@ class _ResetBefore(_Part):
         states, dgates = self.gates_of(t), self.dgates[:, :, t]
         r, _, n = states
         dr, dz, dn = dgates
-        of_sigmoids, of_n = self.transposed
+        sigmoids = 2 * self.hidden
         self.blend_back(t, dh, n, states[:2], dn, dz)
-        dreset = matmul(of_n, dn, out=self.product)
+        dreset = matmul(self.weight_hh[sigmoids:].T, dn, out=self.product)
         xp.multiply(dreset, self.z[: self.hidden, t], out=self.difference)
         xp.multiply(self.difference, self.slopes[0], out=dr)
-        matmul(of_sigmoids, dgates[:2].reshape(2 * self.hidden, dh.shape[1]), out=self.through)
+        matmul(self.weight_hh[:sigmoids].T, dgates[:2].reshape(sigmoids, dh.shape[1]), out=self.through)
         dreset *= r
         self.through += dreset
         self.add_through(dh, self.through)

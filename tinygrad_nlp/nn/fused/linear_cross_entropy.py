@@ -25,8 +25,8 @@ class LinearCrossEntropy(Fused):
     it makes the logits, writes their gradient in their place, and takes its products with x and W while it is in cache.
     All that is done in forward; backward has nothing left to do but to multiply. Rows that do not count are left out.
 
-    Threads share the words: each makes the logits of its own and their sum of exponentials; then, when the sum over all
-    words is known, the gradient of its weights.
+    Threads share the words: each makes the logits of its own; then, when the highest of all words is known, their
+    exponentials; and, when the sum of these is known, the gradient of its weights.
 
     Args:
         targets: ids (R,), int, one for each row.
@@ -48,7 +48,6 @@ class LinearCrossEntropy(Fused):
         rows, targets = x.reshape(-1, x.shape[-1]), self.targets
         if len(counted) < len(rows):
             rows, targets = rows[counted], targets[counted]
-        one = 1 / max(len(rows), 1)  # the part of a row in the mean
         losses = xp.empty(len(rows), x.dtype)
         to_x, to_weight, to_bias = ([edge is not None for edge in self.edges or ()] + [False] * 3)[:3]
         dx = xp.zeros(x.shape, x.dtype) if to_x else None
@@ -59,20 +58,20 @@ class LinearCrossEntropy(Fused):
         most = max(_FEWEST_ROWS, _BLOCK // len(weight))
         for block in slices(len(rows), max(1, -(-len(rows) // most))):
             here, t = rows[block], targets[block]
-            sums = side_by_side(functools.partial(_Share.exponentials, x=here, targets=t), shares)
-            highest = functools.reduce(xp.maximum, [share.highest for share in shares])
-            corrections = [xp.exp(share.highest - highest) for share in shares]
-            total = sum(s * correction for s, correction in zip(sums, corrections, strict=True))
-            losses[block] = (xp.log(total) + highest)[:, 0]
-            for share, correction in zip(shares, corrections, strict=True):
+            highest = functools.reduce(xp.maximum, side_by_side(functools.partial(_Share.scores, x=here), shares))
+            exponentials = functools.partial(_Share.exponentials, highest=highest, targets=t)
+            total = sum(side_by_side(exponentials, shares))
+            losses[block] = xp.log(total)[:, 0]
+            for share in shares:
                 losses[block][share.hits] -= share.at_hits
-                share.factor = correction / total * one
             if to_x or to_weight or to_bias:
-                found = side_by_side(functools.partial(_Share.gradients, x=here, to_x=to_x, one=one), shares)
+                factor = 1 / (total * len(rows))
+                gradients = functools.partial(_Share.gradients, x=here, total=total, factor=factor, to_x=to_x)
+                found = side_by_side(gradients, shares)
                 if dx is not None:
-                    dx.reshape(-1, x.shape[-1])[counted[block]] = sum(found)
+                    dx.reshape(-1, x.shape[-1])[counted[block]] = sum(found) * factor
         self.saved = dx, dweight, dbias
-        return losses.sum() * one
+        return losses.sum() / max(len(rows), 1)
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         if self.saved is None:  # handed out by an earlier backward
@@ -88,18 +87,16 @@ class _Share:
     """Some of the words, and what one thread makes of them, one block of rows after the other.
 
     Attributes:
-        logits: (n, words); then the exponentials of logits - highest; then the gradient.
-        highest: (n, 1), of the logits.
+        logits: (n, words); less the highest of all words, then their exponentials, then the gradient over `factor`.
         hits: (h,), the rows whose target is one of these words.
-        at_hits: (h,), their targets' logits.
-        factor: (n, 1), what turns the exponentials into probabilities over the number of rows.
+        columns: (h,), where their targets are.
+        at_hits: (h,), their targets' logits less the highest of all words.
     """
 
     logits: Array
-    highest: Array
     hits: Array
+    columns: Array
     at_hits: Array
-    factor: Array
 
     def __init__(
         self, words: slice, weight: Array, bias: Array | None, dweight: Array | None, dbias: Array | None
@@ -111,36 +108,40 @@ class _Share:
         self.memory = get_array_module(weight).empty((0, len(self.weight)), weight.dtype)
         self.first = True
 
-    def exponentials(self, x: Array, targets: Array) -> Array:
-        """Make the logits of a block (n, D), and their exponentials; returns the sums of these (n, 1)."""
-        xp = get_array_module(x)
-        if len(self.memory) < len(x):
-            self.memory = xp.empty((len(x) + 1, len(self.weight)), x.dtype)  # one more: blocks differ by a row
-        self.logits = logits = matmul(x, self.weight.T, out=self.memory[: len(x)])
+    def scores(self, x: Array) -> Array:
+        """Make the logits of a block (n, D); returns the highest of each row (n, 1)."""
+        if len(self.memory) < len(x):  # one more than needed: blocks differ by a row
+            self.memory = get_array_module(x).empty((len(x) + 1, len(self.weight)), x.dtype)
+        self.logits = matmul(x, self.weight.T, out=self.memory[: len(x)])
         if self.bias is not None:
-            logits += self.bias
+            self.logits += self.bias
+        return self.logits.max(axis=1, keepdims=True)
+
+    def exponentials(self, highest: Array, targets: Array) -> Array:
+        """Make exponentials of the logits; returns their sums (n, 1)."""
+        xp, logits = get_array_module(highest), self.logits
+        logits -= highest
         self.hits = xp.flatnonzero((targets >= self.words.start) & (targets < self.words.stop))
         self.columns = targets[self.hits] - self.words.start
         self.at_hits = logits[self.hits, self.columns]
-        self.highest = logits.max(axis=1, keepdims=True)
-        logits -= self.highest
         xp.exp(logits, out=logits)
-        return logits.sum(axis=1, keepdims=True)
+        return matmul(logits, xp.ones((logits.shape[1], 1), logits.dtype))  # in a third of the time of sum()
 
-    def gradients(self, x: Array, to_x: bool, one: float) -> Any:
-        """Add to the gradients of weight and bias, and return that of x (n, D), as far as they are wanted.
+    def gradients(self, x: Array, total: Array, factor: Array, to_x: bool) -> Any:
+        """Add to the gradients of weight and bias, and return that of x (n, D) over `factor`, as far as wanted.
 
-        `one` is the part of a row in the mean.
+        The gradient of the logits is (exponentials / total - one-hot) / rows. Its factor 1 / (total · rows), one for
+        each row, is left to x and to the products, which are smaller.
         """
         gradient = self.logits
-        gradient *= self.factor
-        gradient[self.hits, self.columns] -= one
+        gradient[self.hits, self.columns] -= total[self.hits, 0]
         if self.dbias is not None:
-            of_block = gradient.sum(axis=0)
+            of_block = factor[:, 0] @ gradient
             self.dbias[...] = of_block if self.first else self.dbias + of_block
         if self.dweight is not None and self.first:
-            matmul(gradient.T, x, out=self.dweight)
+            matmul(gradient.T, x * factor, out=self.dweight)
         elif self.dweight is not None:
+            x = x * factor
             # Some words at a time: their product is added while it is in cache.
             for words in slices(len(self.weight), -(-len(self.weight) // 1024)):
                 self.dweight[words] += matmul(gradient[:, words].T, x)

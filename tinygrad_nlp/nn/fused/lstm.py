@@ -169,9 +169,9 @@ class _Part(Part):
         xp.tanh(c_new, out=tanh_c)
         xp.multiply(o, tanh_c, out=self.h[:, t + 1])
 
-    def begin_back(self, weights: Array) -> None:
+    def begin_back(self, weight_hh: Array) -> None:
         xp = get_array_module(self.z)
-        self.weight_hh_t = weights
+        self.weight_hh = weight_hh
         n, dtype = self.z.shape[2], self.z.dtype
         self.dgates = xp.empty((self.gates, self.hidden, self.steps, n), dtype)
         self.dvalues = xp.empty((self.gates, self.hidden, n), dtype)  # of o, i, f, g themselves
@@ -211,7 +211,7 @@ class _Part(Part):
         if self.peepholes is not None:
             dc += (self.peepholes[1:] * dgates[:-2]).sum(axis=0)
         if t > 0 or self.first_is_wanted:
-            matmul(self.weight_hh_t, dgates.reshape(self.gates * hidden, n), out=dh)
+            matmul(self.weight_hh.T, dgates.reshape(self.gates * hidden, n), out=dh)
             if self.dropped is not None:
                 dh *= self.dropped
 

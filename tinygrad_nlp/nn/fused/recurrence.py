@@ -67,10 +67,6 @@ class Recurrence(Fused):
 
     # --- the kernel ---------------------------------------------------------------------------------------------------
 
-    def transposed_weights(self, *weights: Any) -> Any:
-        """The recurrent weights as the products of backward want them: made once for all parts."""
-        return transposed(weights[1])
-
     def of_the_weights(self, *gradients: Array) -> tuple[Array | None, ...]:
         """The gradients of the weights, in the order of the arguments, from those that the parts give."""
         raise NotImplementedError(f"{type(self).__name__}.of_the_weights")
@@ -92,10 +88,7 @@ class Recurrence(Fused):
         def run(rows: slice) -> Part:
             part = kernel(rows, *self._masks(rows))
             part.forward(self._in_time(x[rows]), [s[rows] for s in state], keep=self.edges is not None)
-            for h, out in zip(
-                part.h[:, 1:].transpose(1, 2, 0), self._in_time(hs[rows]).transpose(1, 0, 2), strict=True
-            ):
-                copy_transposed(h, out)  # step by step, as all at once would leave the cache
+            copy_transposed(part.h[:, 1:].transpose(1, 2, 0), self._in_time(hs[rows]).transpose(1, 0, 2))
             for s, array in zip(part.state(steps), last, strict=True):
                 array[rows] = s.T
             return part
@@ -113,12 +106,11 @@ class Recurrence(Fused):
         learns = any(edge is not None for edge in self.edges[1 + self.states :])
         dx = None if self.edges[0] is None else xp.empty_like(x)
         dfirst = [xp.empty_like(d) for d in dlast]
-        transposed_weights = self.transposed_weights(*weights)
 
         def run(part: Part) -> tuple[Array, ...]:
             rows = part.rows
             part.first_is_wanted = first_is_wanted
-            dstate = part.backward(self._in_time(dhs[rows]), [d[rows] for d in dlast], transposed_weights)
+            dstate = part.backward(self._in_time(dhs[rows]), [d[rows] for d in dlast], weights[1])
             for array, d in zip(dfirst, dstate, strict=True):
                 array[rows] = d.T
             if dx is not None:
@@ -231,16 +223,16 @@ class Part:
 
     # --- backward -----------------------------------------------------------------------------------------------------
 
-    def backward(self, dhs: Array, dstate: Sequence[Array], weights: Any) -> Sequence[Array]:
+    def backward(self, dhs: Array, dstate: Sequence[Array], weight_hh: Array) -> Sequence[Array]:
         """Run back through time, from the gradients of all h (n, T, H) and of the last state; fills `dgates`.
 
         Returns:
             The gradient of the first state, arrays (H, n).
         """
         xp = get_array_module(self.z)
-        self.begin_back(weights)
+        self.begin_back(weight_hh)
         of_steps = xp.empty((self.steps, self.hidden, len(dhs)), self.z.dtype)
-        copy_transposed(dhs.transpose(2, 1, 0), of_steps.transpose(1, 0, 2))
+        copy_transposed(dhs.transpose(1, 2, 0), of_steps)
         dstate = [xp.array(d.T, self.z.dtype, order="C") for d in dstate]
         with blas_alone():
             for t in reversed(range(self.steps)):
@@ -257,7 +249,7 @@ class Part:
                     d += p
         return dstate
 
-    def begin_back(self, weights: Any) -> None:
+    def begin_back(self, weight_hh: Array) -> None:
         """Make the arrays of the backward pass."""
         raise NotImplementedError(f"{type(self).__name__}.begin_back")
 
@@ -317,18 +309,12 @@ def number_of_parts(x: Array, hidden: int) -> int:
     return max(1, min(count(), len(x) // 32, len(x) * hidden // 4096))
 
 
-def transposed(weight: Array) -> Array:
-    """Its transpose, in C order."""
-    out = get_array_module(weight).empty(weight.shape[::-1], weight.dtype)
-    copy_transposed(weight.T, out)
-    return out
-
-
 def copy_transposed(source: Array, out: Array) -> None:
-    """Write an array to another one of its shape, whose rows are the columns of memory of the source.
+    """Write an array to another one of its shape, of which the last axis is contiguous, but not that of the source.
 
-    By strips that stay in cache, which is three times faster than at once.
+    In strips as wide as a line of the cache: what is read of a line is not gone when the next strip wants the rest. Two
+    to three times faster than at once, for states of 512 × 32 steps × 256.
     """
-    for start in range(0, source.shape[-1], 64):
-        strip = slice(start, start + 64)
+    for start in range(0, source.shape[-1], 16):
+        strip = slice(start, start + 16)
         out[..., strip] = source[..., strip]

@@ -84,8 +84,8 @@ class _Part(Part):
         else:
             xp.maximum(h_new, 0, out=h_new)
 
-    def begin_back(self, weights: Array) -> None:
-        self.weight_hh_t = weights
+    def begin_back(self, weight_hh: Array) -> None:
+        self.weight_hh = weight_hh
         self.dgates = get_array_module(self.z).empty((1, self.hidden, self.steps, self.z.shape[2]), self.z.dtype)
 
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
@@ -98,6 +98,6 @@ class _Part(Part):
         else:
             xp.multiply(dh, h_new > 0, out=dsum)
         if t > 0 or self.first_is_wanted:
-            matmul(self.weight_hh_t, dsum, out=dh)
+            matmul(self.weight_hh.T, dsum, out=dh)
             if self.dropped is not None:
                 dh *= self.dropped
