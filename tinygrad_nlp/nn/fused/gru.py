@@ -77,10 +77,6 @@ class GRU(Recurrence):
         weight = weight_of_step([(0, 0.5), (1, 0.5), (2, 1.0)], weight_ih, weight_hh, bias_ih, bias_hh)
         return self.run(functools.partial(_ResetBefore, weight=weight), x, (h,))
 
-    def of_the_weights(self, *gradients: Array) -> tuple[Array, ...]:
-        """The gradients of the weights, as the parts give them."""
-        return gradients
-
 
 class _Part(Part):
     """What both kernels share: h = (1 - z) n + z h, which is n + z (h - n)."""

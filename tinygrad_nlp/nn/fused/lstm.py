@@ -99,12 +99,6 @@ class LSTM(Recurrence):
             peepholes = get_array_module(see).concatenate((see[-1:], see[:-1]))
         return self.run(functools.partial(_Part, weight=weight, peepholes=peepholes), x, (h, c))
 
-    def of_the_weights(self, dweight: Array, dpeepholes: Array | None = None) -> tuple[Array | None, ...]:
-        """The gradients of the weights from that of [W_hh, b, W_ih]."""
-        hidden = len(dweight) // (4 if self.forget_gate else 3)
-        dbias = dweight[:, hidden]
-        return dweight[:, hidden + 1 :], dweight[:, :hidden], dbias, dbias, dpeepholes
-
 
 class _Part(Part):
     """The kernel on some rows of the batch.

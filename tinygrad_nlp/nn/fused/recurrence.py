@@ -67,10 +67,6 @@ class Recurrence(Fused):
 
     # --- the kernel ---------------------------------------------------------------------------------------------------
 
-    def of_the_weights(self, *gradients: Array) -> tuple[Array | None, ...]:
-        """The gradients of the weights, in the order of the arguments, from those that the parts give."""
-        raise NotImplementedError(f"{type(self).__name__}.of_the_weights")
-
     def run(self, kernel: Callable[..., Part], x: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
         """Forward: pass all parts of the batch through time.
 
@@ -119,9 +115,10 @@ class Recurrence(Fused):
                 self._in_time(dx[rows])[...] = through.transpose(1, 0, 2)
             return part.weight_gradients() if learns else ()
 
-        gradients = [functools.reduce(np.add, each) for each in zip(*side_by_side(run, self.saved), strict=True)]
-        dweights = self.of_the_weights(*gradients) if learns else (None,) * len(weights)
-        return dx, *dfirst, *dweights[: len(weights)]
+        of_parts = zip(*side_by_side(run, self.saved), strict=True)
+        dweights = [functools.reduce(np.add, gradients) for gradients in of_parts]
+        not_given = [None] * len(weights)
+        return dx, *dfirst, *[*dweights, *not_given][: len(weights)]
 
     def _in_time(self, array: Array) -> Array:
         """(N, T, …) in the order in which the steps are taken: a view."""
@@ -266,8 +263,10 @@ class Part:
         return matmul(self.into_products().T, weight_ih)
 
     def weight_gradients(self) -> tuple[Array, ...]:
-        """Whatever the weights need of this part; those of all parts are added. Here: that of [W_hh, b, W_ih]."""
-        return (matmul(self.into_products(), self.flat(0, self.end).T),)
+        """Those of W_ih, W_hh and both biases, of this part: views of that of [W_hh, b, W_ih]."""
+        hidden = self.hidden
+        gradient = matmul(self.into_products(), self.flat(0, self.end).T)
+        return gradient[:, hidden + 1 :], gradient[:, :hidden], gradient[:, hidden], gradient[:, hidden]
 
 
 def weight_of_step(

@@ -61,12 +61,6 @@ class RNN(Recurrence):
         weight = weight_of_step([(0, 1.0)], weight_ih, weight_hh, bias_ih, bias_hh)
         return self.run(functools.partial(_Part, weight=weight, nonlinearity=self.nonlinearity), x, (h,))
 
-    def of_the_weights(self, dweight: Array) -> tuple[Array, ...]:
-        """The gradients of the weights from that of [W_hh, b, W_ih]."""
-        hidden = len(dweight)
-        dbias = dweight[:, hidden]
-        return dweight[:, hidden + 1 :], dweight[:, :hidden], dbias, dbias
-
 
 class _Part(Part):
     """The kernel on some rows of the batch."""
