@@ -30,8 +30,8 @@ class _Reduction(Function):
         return math.prod(shape[axis] for axis in self.axes(len(shape)))
 
     def kept(self, reduced: Any, ndim: int) -> Any:
-        """An array of the output's shape with the reduced axes back, of size 1."""
-        if self.keepdims:
+        """An array of the output's shape with the reduced axes back, of size 1; one number may stay without axes."""
+        if self.keepdims or self.axis is None:
             return reduced
         lost = self.axes(ndim)
         sizes = iter(reduced.shape)

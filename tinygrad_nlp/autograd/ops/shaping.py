@@ -171,6 +171,10 @@ class BroadcastTo(Function):
         self.to = shape
 
     def forward(self, x: Array) -> Array:
+        if type(x) is np.ndarray and x.ndim == 0:  # as behind each sum: 0.4 µs, where broadcast_to takes 2.3
+            y = np.ndarray(self.to, x.dtype, x, strides=(0,) * len(self.to))
+            y.flags.writeable = False
+            return y
         return np.broadcast_to(x, self.to)
 
     def backward(self, gy: Gradient) -> Gradient:
