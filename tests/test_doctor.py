@@ -115,15 +115,16 @@ def test_speed_is_measured():
 @pytest.mark.parametrize(
     ("tuning", "ok"),
     [
-        (Tuning(True, "freed arrays are kept for the next step"), True),
-        (Tuning(False, "not needed: the C library is not glibc"), True),
-        (Tuning(False, "switched off by TINYGRAD_NLP_TUNE=0"), False),
+        (Tuning("allocator", True, "freed arrays are kept for the next step"), True),
+        (Tuning("allocator", False, "not needed: the C library is not glibc"), True),
+        (Tuning("collector", False, "switched off by TINYGRAD_NLP_TUNE=0"), False),
     ],
 )
-def test_allocator(monkeypatch, tuning, ok):
-    monkeypatch.setattr(doctor.tuning, "apply", lambda: tuning)
-    finding = doctor.check_allocator()
+def test_tuning(monkeypatch, tuning, ok):
+    monkeypatch.setattr(doctor.tuning, "apply", lambda: (tuning,))
+    (finding,) = doctor.check_tuning()
     assert finding.ok is ok
+    assert finding.text.startswith(tuning.what.capitalize())
     assert tuning.reason in finding.text
 
 

@@ -1,5 +1,6 @@
-"""The allocator setting: when it is made, when it is left alone, and that it saves page faults."""
+"""The settings of the process: when they are made, when they are left alone, and what they save."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -39,8 +40,19 @@ def glibc(monkeypatch):
     return libc
 
 
+@pytest.fixture
+def thresholds(monkeypatch):
+    """Python's own; what they were before comes back afterwards."""
+    monkeypatch.delenv("TINYGRAD_NLP_TUNE", raising=False)
+    before = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*before)
+
+
 def apply_anew():
-    return tuning.apply.__wrapped__()
+    allocator, _ = tuning.apply.__wrapped__()
+    return allocator
 
 
 def test_both_thresholds_are_raised(glibc):
@@ -69,18 +81,18 @@ def test_the_user_decides(glibc, monkeypatch, variable, value, reason):
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
 def test_other_systems_have_no_glibc(glibc, monkeypatch, platform):
     monkeypatch.setattr(tuning.sys, "platform", platform)
-    assert apply_anew() == tuning.Tuning(False, "not needed: the C library is not glibc")
+    assert apply_anew() == tuning.Tuning("allocator", False, "not needed: the C library is not glibc")
     assert glibc.calls == []
 
 
 def test_musl_is_not_glibc(glibc, monkeypatch):
     monkeypatch.setattr(tuning.ctypes, "CDLL", lambda name: object())
-    assert apply_anew() == tuning.Tuning(False, "not needed: the C library is not glibc")
+    assert apply_anew() == tuning.Tuning("allocator", False, "not needed: the C library is not glibc")
 
 
 def test_a_refusal_is_recorded(glibc):
     glibc.answer = 0
-    assert apply_anew() == tuning.Tuning(False, "glibc refused it")
+    assert apply_anew() == tuning.Tuning("allocator", False, "glibc refused it")
 
 
 def test_it_never_raises(glibc, monkeypatch):
@@ -91,6 +103,27 @@ def test_it_never_raises(glibc, monkeypatch):
     tuned = apply_anew()
     assert not tuned.applied
     assert "no such library" in tuned.reason
+
+
+def test_the_collector_runs_less_often(thresholds):
+    _, collector = tuning.apply.__wrapped__()
+    assert collector.applied
+    assert gc.get_threshold() == (20_000, 10, 10)
+
+
+def test_the_users_threshold_stays(thresholds):
+    for own in (0, 5000):
+        gc.set_threshold(own, 10, 10)
+        _, collector = tuning.apply.__wrapped__()
+        assert not collector.applied
+        assert f"was set to {own}" in collector.reason
+        assert gc.get_threshold() == (own, 10, 10)
+
+
+def test_the_collector_is_left_alone_when_tuning_is_off(thresholds, monkeypatch):
+    monkeypatch.setenv("TINYGRAD_NLP_TUNE", "0")
+    assert not any(tuned.applied for tuned in tuning.apply.__wrapped__())
+    assert gc.get_threshold() == (700, 10, 10)
 
 
 def test_it_is_done_once_per_process():
@@ -109,7 +142,7 @@ def test_it_loads_the_standard_library_only():
     assert "tinygrad_nlp" not in loaded
 
 
-@pytest.mark.skipif(not tuning.apply().applied, reason="the allocator was not tuned here")
+@pytest.mark.skipif(not tuning.apply()[0].applied, reason="the allocator was not tuned here")
 def test_freed_arrays_are_used_again_without_page_faults():
     code = """
 tuning["apply"]()

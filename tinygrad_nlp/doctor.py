@@ -58,7 +58,7 @@ def diagnose() -> list[Finding]:
         *check_versions(),
         *check_blas(),
         check_speed(),
-        check_allocator(),
+        *check_tuning(),
         check_gpu(),
         check_graph_drawing(),
         *check_optional_parts(),
@@ -150,13 +150,15 @@ def check_speed(size: int = 2048) -> Finding:
     return Finding(True, f"Speed: {gflops:.0f} GFLOP/s in a float32 matrix product of {size} × {size}")
 
 
-def check_allocator() -> Finding:
+def check_tuning() -> list[Finding]:
     """What `tuning.apply` did when the library was imported."""
-    tuned = tuning.apply()
-    return Finding(
-        tuned.applied or tuned.reason.startswith("not needed"),
-        f"Allocator: {'tuned; ' if tuned.applied else ''}{tuned.reason}",
-    )
+    return [
+        Finding(
+            tuned.applied or tuned.reason.startswith("not needed"),
+            f"{tuned.what.capitalize()}: {'tuned; ' if tuned.applied else ''}{tuned.reason}",
+        )
+        for tuned in tuning.apply()
+    ]
 
 
 def check_gpu() -> Finding:
