@@ -44,10 +44,11 @@ from tinygrad_nlp.training import (
     load_weights,
     output_folder,
     perplexity,
+    save_weights,
 )
 
 OUT = "runs/language_model"
-CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
+CHECKPOINT, BEST, HALF = "checkpoint.safetensors", "best.safetensors", "best.float16.safetensors"
 VALIDATION = "validation perplexity"
 
 
@@ -65,6 +66,8 @@ class Settings(Source):
     """recurrent layers, one above the other"""
     dropout: float = 0.0
     """probability of dropping an element between layers"""
+    variational: bool = False
+    """all steps of a window drop the same elements; not for mlp"""
     tie: bool = False
     """the last layer has the weights of the embedding; needs equal sizes"""
     n: int = 5
@@ -106,7 +109,7 @@ def build(settings: Settings, vocab: Vocab) -> LanguageModel:
     sizes = len(vocab), settings.embed_size, settings.hidden_size
     if settings.cell == "mlp":
         return WindowLM(settings.n, *sizes, dropout=settings.dropout)
-    return RecurrentLM(settings.cell, *sizes, settings.layers, settings.dropout, settings.tie)
+    return RecurrentLM(settings.cell, *sizes, settings.layers, settings.dropout, settings.tie, settings.variational)
 
 
 def corpus_of(settings: Settings) -> Corpus:
@@ -353,17 +356,23 @@ def score(sentences: tyro.conf.Positional[list[str]], out: str = OUT) -> list[st
 
 
 @command
-def evaluate(out: str = OUT, text: str = "") -> float:
+def evaluate(out: str = OUT, text: str = "", half: bool = False) -> float:
     """Print the perplexity on the test part, or on another text.
 
     Args:
         out: folder in which `train` left its checkpoint
         text: a file, which is read with the vocabulary of the model
+        half: store the weights as float16, in half the size, and evaluate what is read from there
 
     Returns:
         The perplexity.
     """
     run = trained(out)
+    if half:
+        whole, stored = Path(out) / BEST, Path(out) / HALF
+        save_weights(run.model, stored, np.float16)
+        load_weights(run.model, stored)
+        print(f"{stored}: {stored.stat().st_size:,} bytes; {whole}: {whole.stat().st_size:,}")
     if text:
         ids = run.vocab.encode(read_tokens(text, run.tokenizer), run.vocab.dtype)
     else:
@@ -375,7 +384,7 @@ def evaluate(out: str = OUT, text: str = "") -> float:
         raise ValueError(f"{text or run.settings.text} has {len(ids)} tokens: two or more are needed")
     unknown = 0.0 if run.vocab.unk is None else float((ids == run.vocab.unk).mean())
     figure = perplexity(run.model, ids)
-    print(f"perplexity {figure:.2f} on {len(ids):,} tokens, of which {unknown:.1%} are <unk>")
+    print(f"perplexity {figure:.4f} on {len(ids):,} tokens, of which {unknown:.1%} are <unk>")
     return figure
 
 

@@ -479,6 +479,15 @@ def test_a_language_model_is_evaluated(models, cell, tmp_path, capsys):
     assert "on 20 tokens, of which 25.0% are <unk>" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("cell", ["gru", "mlp"])
+def test_half_of_the_bytes_give_nearly_the_same_perplexity(models, cell, tmp_path, capsys):
+    out = shutil.copytree(models[cell][0], tmp_path / cell)
+    assert language_model.evaluate(str(out), half=True) == pytest.approx(models[cell][2], rel=1e-3)
+    whole, half = ((out / name).stat().st_size for name in ("best.safetensors", "best.float16.safetensors"))
+    assert f"{half:,} bytes" in capsys.readouterr().out
+    assert half < 0.8 * whole  # of so small a model, a good part is the names
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("windows", ["sequential", "random"])
 def test_a_language_model_is_resumed_as_if_it_had_never_stopped(rhyme, tmp_path, monkeypatch, capsys, cell, windows):

@@ -811,3 +811,37 @@ def test_named_children_are_the_modules_directly_inside_in_their_order():
     model = nn.Sequential(nn.Sequential(nn.Linear(1, 1)), tn.tanh, nn.Linear(1, 2))
     assert list(model.named_children()) == [("0", model[0]), ("2", model[2])]
     assert list(model[2].named_children()) == []
+
+
+# --- precision --------------------------------------------------------------------------------------------------------
+
+
+def test_no_float64_in_a_float32_model(monkeypatch):
+    """Every result of every operation, forward, backward by the kernels, and in the graph of the second derivative."""
+    apply, seen = tn.Function.__call__, {}
+
+    def watched(self, *inputs):
+        y = apply(self, *inputs)
+        for out in y if isinstance(y, tuple) else (y,):
+            if out.dtype.kind == "f":
+                seen.setdefault(out.dtype, set()).add(self.name)
+        return y
+
+    monkeypatch.setattr(tn.Function, "__call__", watched)
+    embed, drop, norm = nn.Embedding(9, 8), nn.Dropout(0.5), nn.LayerNorm(8)
+    layers = [nn.RNN(8, 8), nn.LSTM(8, 4, 2, dropout=0.5, bidirectional=True, peepholes=True), nn.GRU(8, 8)]
+    attention, out = nn.DotAttention(), nn.Linear(16, 9)
+    parts = nn.ModuleList([embed, norm, *layers, out])
+    ids = np.random.default_rng(0).integers(9, size=(3, 5))
+    h = drop(embed(ids))
+    for layer in layers:
+        h, _ = layer(h)
+    h = norm(h)
+    context, _ = attention(h, h)
+    loss = nn.functional.cross_entropy(out(tn.concatenate((context, h), axis=2)), ids)
+    parameters = list(parts.parameters())
+    plain = tn.grad(loss, parameters, retain_graph=True)
+    gradients = tn.grad(loss, parameters, create_graph=True)
+    second = tn.grad(sum((g * g).sum() for g in gradients), parameters)
+    assert {g.dtype for g in (*plain, *gradients, *second)} == {np.dtype(np.float32)}
+    assert list(seen) == [np.float32], seen

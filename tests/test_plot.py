@@ -18,7 +18,7 @@ from tinygrad_nlp import plot
 QUESTION, ANSWER = "AUGUST 19, 2003", "2003-08-19"
 
 
-@pytest.mark.parametrize("name", ["attention", "boundary", "curves", "style", "zipf"])
+@pytest.mark.parametrize("name", ["attention", "boundary", "curves", "lines", "segments", "style", "zipf"])
 def test_docstring_examples(name):
     module = importlib.import_module(f"tinygrad_nlp.plot.{name}")
     assert doctest.testmod(module, extraglobs={"np": np}).failed == 0
@@ -234,3 +234,36 @@ def test_zipf_refuses_what_has_no_law():
         plot.zipf({})
     with pytest.raises(ValueError, match="at least two counts are needed, got 0"):
         plot.zipf({"trigram": np.zeros(0)})
+
+
+# --- lines and segments -----------------------------------------------------------------------------------------------
+
+
+def test_lines_have_names_and_faint_ones_stand_behind():
+    figure = plot.lines({"data": ([1, 2], [3, 4]), "fit": ([1, 2], [3.0, 3.5])}, "t", "x", faint=("data",), log_y=True)
+    (axes,) = figure.axes
+    data, fit = axes.lines
+    assert data.get_zorder() < fit.get_zorder()
+    assert data.get_color() == "#999999"
+    assert np.array_equal(fit.get_ydata(), [3.0, 3.5])
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_yscale(), axes.get_xscale()) == ("t", "x", "log", "linear")
+    assert _texts(axes.get_legend().get_texts()) == ["data", "fit"]
+
+
+def test_lines_that_cannot_be_drawn_are_refused():
+    with pytest.raises(ValueError, match="no curves"):
+        plot.lines({}, "t", "x")
+    with pytest.raises(ValueError, match="'fit' has 2 x and 3 y"):
+        plot.lines({"fit": ([1, 2], [1, 2, 3])}, "t", "x")
+
+
+def test_segments_lie_end_to_end():
+    figure = plot.segments({"full": [6], "cut": [2, 4]}, title="BPTT")
+    (axes,) = figure.axes
+    starts = [(round(bar.get_y() + bar.get_height() / 2), bar.get_x()) for bar in axes.patches]
+    assert starts == [(0, 0), (1, 0), (1, 2)]
+    assert axes.get_xlim() == (0, 6)
+    assert axes.yaxis_inverted()
+    for rows in ({}, {"full": []}):
+        with pytest.raises(ValueError, match="every row needs pieces"):
+            plot.segments(rows)

@@ -12,6 +12,8 @@ except ImportError as error:
 from .attention import attention_map, attention_maps
 from .boundary import decision_boundary
 from .curves import learning_curve
+from .lines import lines
+from .segments import segments
 from .style import PALETTE, save, style
 from .zipf import zipf
 
@@ -21,7 +23,9 @@ __all__ = [
     "attention_maps",
     "decision_boundary",
     "learning_curve",
+    "lines",
     "save",
+    "segments",
     "style",
     "zipf",
 ]

@@ -1,0 +1,157 @@
+"""The examples of sequences, run as their readers run them: forecasts, small RNNs, gradients through time."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tyro", reason="examples need the extra `examples`")
+pytest.importorskip("matplotlib", reason="examples need the extra `examples`")
+
+import tinygrad_nlp as tn
+from examples import forecast, gradients, rnn_scratch, rnnlm
+from examples.models.language_model import RecurrentLM
+from tinygrad_nlp import nn
+from tinygrad_nlp.data import Corpus, find
+from tinygrad_nlp.text import Characters, Vocab
+
+NAMES = {module.__name__: module for module in (forecast, gradients, rnn_scratch, rnnlm)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wrong_setting_ends_in_a_line(name, tmp_path):
+    settings = NAMES[name].Settings(
+        out=str(tmp_path), **({"steps": 0} if name.endswith("gradients") else {"epochs": 0})
+    )
+    with pytest.raises(SystemExit, match=r"error: --.* at least 1"):
+        NAMES[name].main(settings)
+
+
+# --- forecast ---------------------------------------------------------------------------------------------------------
+
+
+def test_errors_of_the_forecast_grow_with_the_distance(tmp_path, capsys):
+    errors = forecast.main(forecast.Settings(out=str(tmp_path / "new")))
+    assert list(errors) == [1, 4, 16, 64]
+    assert errors[1] < errors[16] < errors[64]
+    assert 0.2 < errors[1] < 0.25  # the noise alone is 0.2
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"ahead.png", "free_running.png"}
+    assert re.search(rf"64 steps ahead: error {errors[64]:.3f}", capsys.readouterr().out)
+
+
+def test_a_forecast_feeds_on_itself():
+    model = nn.Linear(2, 1)
+    model.weight.data = np.array([[1.0, 1.0]], np.float32)  # Fibonacci's numbers
+    model.bias.data = np.zeros(1, np.float32)
+    found = forecast.forecast(model, np.array([[0, 1], [1, 1]], np.float32), 4)
+    assert found.tolist() == [[1, 2, 3, 5], [2, 3, 5, 8]]
+
+
+@pytest.mark.parametrize("changes", [{"train": 0}, {"train": 990}, {"ahead": ()}, {"tau": 0}])
+def test_a_forecast_of_nothing_is_refused(changes, tmp_path):
+    with pytest.raises(SystemExit, match="error: --"):
+        forecast.main(dataclasses.replace(forecast.Settings(out=str(tmp_path)), **changes))
+
+
+# --- RNN from scratch -------------------------------------------------------------------------------------------------
+
+
+def test_the_rnn_from_scratch_is_the_librarys():
+    tn.manual_seed(0)
+    by_hand, ids = rnn_scratch.RNNLM(5, 4, sigma=0.5), np.random.default_rng(0).integers(5, size=(3, 6))
+    layer = nn.RNN(5, 4)
+    layer.load_state_dict(
+        {
+            "weight_ih_l0": by_hand.rnn.W_xh.data.T.copy(),
+            "weight_hh_l0": by_hand.rnn.W_hh.data.T.copy(),
+            "bias_ih_l0": by_hand.rnn.b_h.data,
+            "bias_hh_l0": np.zeros(4, np.float32),
+        }
+    )
+    ours, state = by_hand(ids)
+    hs, last = layer(tn.one_hot(ids, 5))
+    np.testing.assert_allclose(ours.data, (hs @ by_hand.W_hq + by_hand.b_q).data, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(state.data, last.data[0], rtol=1e-5, atol=1e-6)
+    for y in (ours, hs @ by_hand.W_hq + by_hand.b_q):
+        (y * y).sum().backward()
+    np.testing.assert_allclose(by_hand.rnn.W_hh.grad.T, layer.weight_hh_l0.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_the_rnn_from_scratch_learns_and_writes(tmp_path, monkeypatch, capsys):
+    tokenizer = Characters()
+    tokens = tokenizer("abcdefghij" * 200)
+    vocab = Vocab(tokens)
+    ids = vocab.encode(tokens)
+    monkeypatch.setattr(
+        rnn_scratch, "load_time_machine", lambda _: Corpus(tokenizer, vocab, *np.split(ids, [1500, 1700]))
+    )
+    settings = rnn_scratch.Settings(
+        hidden=16, batch_size=32, num_steps=8, train=500, valid=100, epochs=8, prefix="abc", sigma=0.3,
+        out=str(tmp_path),
+    )  # fmt: skip
+    assert rnn_scratch.main(settings) < 1.5
+    printed = capsys.readouterr().out
+    assert re.search(r"^before training: abc.{20}", printed, re.MULTILINE)
+    assert "after training: abcdefghijabcdefghijabc\n" in printed
+    assert (tmp_path / "learning_curve.png").is_file()
+    with pytest.raises(SystemExit, match="leave windows to validate on"):
+        rnn_scratch.main(dataclasses.replace(settings, train=5000))
+    with pytest.raises(SystemExit, match="--prefix has no characters"):
+        rnn_scratch.main(dataclasses.replace(settings, prefix=""))
+
+
+# --- RNNLM ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not find("ptb/ptb.train.txt"), reason="the Penn Treebank is not at hand")
+def test_the_rnnlm_learns_1000_words_by_heart(tmp_path, capsys):
+    perplexities = rnnlm.main(rnnlm.Settings(out=str(tmp_path)))
+    assert perplexities[0] > 300
+    assert perplexities[-1] < 7.2
+    assert "1,000 words, 418 different ones" in capsys.readouterr().out
+    assert (tmp_path / "perplexity.png").is_file()
+
+
+# --- gradients --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory):
+    """What the example prints on the whole, and leaves."""
+    out = tmp_path_factory.mktemp("gradients")
+    return out, gradients.main(gradients.Settings(steps=20, hidden=8, draws=100, out=str(out)))
+
+
+def test_the_gradient_of_the_documents_chain_explodes_vanishes_and_is_clipped(followed):
+    out, norms = followed
+    large, small, clipped = norms.values()
+    assert (round(large[0], 2), round(large[-1])) == (2.47, 249)  # document 000, chapter 6
+    assert small == pytest.approx([norm * 0.5 ** (k + 1) for k, norm in enumerate(large)])
+    assert clipped[0] == large[0]
+    assert max(clipped) == pytest.approx(5.0)
+    assert {path.name for path in out.iterdir()} == {"chain.png", "cells.png", "rnn.svg", "bptt.png"}
+
+
+def test_the_product_of_jacobians_is_the_jacobian(followed):
+    cell = nn.GRUCell(3, 4)
+    xs = np.random.default_rng(0).standard_normal((5, 1, 3)).astype(np.float32)
+    h = np.zeros((1, 4), np.float32)
+    jacobians = gradients.step_jacobians(cell, h, xs)
+    assert gradients.identity(cell, h, xs, jacobians) < 1e-5
+    assert gradients.identity(cell, h, xs, jacobians[:-1]) > 0.1
+
+
+# --- language models --------------------------------------------------------------------------------------------------
+
+
+def test_variational_dropout_drops_the_same_at_all_steps():
+    tn.manual_seed(0)
+    model = RecurrentLM("lstm", 9, 50, 50, layers=2, dropout=0.5, variational=True)
+    dropped = []
+    model.rnn.forward = lambda x, state: dropped.append(x.data == 0) or (x, state)
+    model(np.ones((2, 7), int))
+    (zeros,) = dropped
+    assert 20 < zeros[0, 0].sum() < 80
+    assert (zeros == zeros[:, :1]).all()
+    assert model.rnn.variational
