@@ -136,9 +136,11 @@ def cut(parts, large=False):
     """Whatever the sizes, the kernels cut a batch into so many parts, small or large, and run them in threads."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recurrence, "_LARGE_BATCH", 0 if large else 64)
-        patch.setattr(linear_cross_entropy, "_BLOCK", 2**22 if large else 1)
+        patch.setattr(linear_cross_entropy, "_BLOCK", 1)
+        patch.setattr(linear_cross_entropy, "_IN_CACHE", 1)
         patch.setattr(linear_cross_entropy, "_FEWEST_ROWS", 2)
-        patch.setattr(linear_cross_entropy, "_MANY_WORDS", 1)
+        patch.setattr(linear_cross_entropy, "_MANY_WORDS", 1 if large else 1000)
+        patch.setattr(linear_cross_entropy, "_WORK", 1)
         patch.setattr(linear_cross_entropy, "count", lambda: parts)
         patch.setattr(recurrence, "number_of_parts", lambda x, hidden: max(1, min(parts, len(x))))
         patch.setattr(

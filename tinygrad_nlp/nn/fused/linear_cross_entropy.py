@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,12 @@ from ...backend import Array, get_array_module
 from ...threads import count, matmul, side_by_side, slices
 from .cross_entropy import CrossEntropy
 
-_BLOCK = 2**22  # logits in memory at a time: 16 MB of float32
-_FEWEST_ROWS = 64  # in a block, however many words: each block reads and writes the gradient of all weights
+_ROWS = 384  # of a block: each block reads and writes the gradient of all weights
+_BLOCK = 2**22  # logits, of a block of many words: 16 MB of float32
+_FEWEST_ROWS = 64  # of a block, however many words
+_IN_CACHE = 2**17  # logits, of a block of few words: half a megabyte
 _MANY_WORDS = 1024  # for one thread
+_WORK = 2**22  # multiplications, for one thread
 
 
 class LinearCrossEntropy(Fused):
@@ -26,7 +30,8 @@ class LinearCrossEntropy(Fused):
     All that is done in forward; backward has nothing left to do but to multiply. Rows that do not count are left out.
 
     Threads share the words: each makes the logits of its own; then, when the highest of all words is known, their
-    exponentials; and, when the sum of these is known, the gradient of its weights.
+    exponentials; and, when the sum of these is known, the gradient of its weights. Where words are few, each takes some
+    of the rows, with all words.
 
     Args:
         targets: ids (R,), int, one for each row.
@@ -48,29 +53,28 @@ class LinearCrossEntropy(Fused):
         rows, targets = x.reshape(-1, x.shape[-1]), self.targets
         if len(counted) < len(rows):
             rows, targets = rows[counted], targets[counted]
-        losses = xp.empty(len(rows), x.dtype)
         to_x, to_weight, to_bias = ([edge is not None for edge in self.edges or ()] + [False] * 3)[:3]
         dx = xp.zeros(x.shape, x.dtype) if to_x else None
-        dweight = xp.empty_like(weight) if to_weight else None
-        dbias = xp.empty_like(bias) if to_bias else None
-        threads = min(count(), len(weight) // _MANY_WORDS) if isinstance(x, np.ndarray) else 1
-        shares = [_Share(words, weight, bias, dweight, dbias) for words in slices(len(weight), max(1, threads))]
-        most = max(_FEWEST_ROWS, _BLOCK // len(weight))
-        for block in slices(len(rows), max(1, -(-len(rows) // most))):
-            here, t = rows[block], targets[block]
-            highest = functools.reduce(xp.maximum, side_by_side(functools.partial(_Share.scores, x=here), shares))
-            exponentials = functools.partial(_Share.exponentials, highest=highest, targets=t)
-            total = sum(side_by_side(exponentials, shares))
-            losses[block] = xp.log(total)[:, 0]
-            for share in shares:
-                losses[block][share.hits] -= share.at_hits
-            if to_x or to_weight or to_bias:
-                factor = 1 / (total * len(rows))
-                gradients = functools.partial(_Share.gradients, x=here, total=total, factor=factor, to_x=to_x)
-                found = side_by_side(gradients, shares)
-                if dx is not None:
-                    dx.reshape(-1, x.shape[-1])[counted[block]] = sum(found) * factor
-        self.saved = dx, dweight, dbias
+        losses = xp.empty(len(rows), x.dtype)
+        most = max(_IN_CACHE // len(weight), min(_ROWS, _BLOCK // len(weight)), _FEWEST_ROWS)
+
+        def run(team: _Team) -> None:
+            for block in team.blocks(most):
+                here = rows[block]
+                highest = functools.reduce(xp.maximum, team.each(_Share.scores, x=here))
+                sums = sum(team.each(_Share.exponentials, highest=highest, targets=targets[block]))
+                losses[block] = xp.log(sums)[:, 0]
+                for share in team.shares:
+                    losses[block][share.hits] -= share.at_hits
+                if to_x or to_weight or to_bias:
+                    factor = 1 / (sums * len(rows))
+                    found = team.each(_Share.gradients, x=here, sums=sums, factor=factor, to_x=to_x)
+                    if dx is not None:
+                        dx.reshape(-1, x.shape[-1])[counted[block]] = sum(found) * factor
+
+        teams = [_Team(part, words, weight, bias, to_weight, to_bias) for part, words in _split(rows, weight)]
+        side_by_side(run, teams)
+        self.saved = dx, _sum([team.dweight for team in teams]), _sum([team.dbias for team in teams])
         return losses.sum() / max(len(rows), 1)
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
@@ -81,6 +85,55 @@ class LinearCrossEntropy(Fused):
             if gradient is not None and gy != 1:
                 gradient *= gy
         return gradients[: len(self.edges)]
+
+
+def _split(rows: Array, weight: Array) -> list[tuple[slice, list[slice]]]:
+    """Which rows, and which words of them, threads take: of many words each takes some, of few each takes some rows."""
+    threads = count() if isinstance(rows, np.ndarray) else 1
+    if len(weight) >= 2 * _MANY_WORDS:
+        return [(slice(0, len(rows)), slices(len(weight), min(threads, len(weight) // _MANY_WORDS)))]
+    threads = max(1, min(threads, rows.size * len(weight) // _WORK))
+    return [(part, [slice(0, len(weight))]) for part in slices(len(rows), threads)]
+
+
+def _sum(gradients: list[Any]) -> Array | None:
+    return None if gradients[0] is None else functools.reduce(np.add, gradients)
+
+
+class _Team:
+    """Some of the rows, and the shares of the words that threads take of them.
+
+    Args:
+        rows: which.
+        words: of each share.
+        weight: (V, D).
+        bias: (V,), or None.
+        to_weight: whether its gradient is wanted.
+        to_bias: whether its gradient is wanted.
+
+    Attributes:
+        dweight: (V, D), the part of these rows; None where it is not wanted.
+        dbias: (V,), likewise.
+    """
+
+    def __init__(
+        self, rows: slice, words: list[slice], weight: Array, bias: Array | None, to_weight: bool, to_bias: bool
+    ) -> None:
+        xp = get_array_module(weight)
+        self.rows = rows
+        self.dweight = xp.empty_like(weight) if to_weight else None
+        self.dbias = xp.empty_like(bias) if to_bias else None
+        self.shares = [_Share(share, weight, bias, self.dweight, self.dbias) for share in words]
+
+    def blocks(self, most: int) -> list[slice]:
+        """The rows in blocks of so many at most, of nearly equal length; one where there are none."""
+        size = self.rows.stop - self.rows.start
+        blocks = slices(size, max(1, -(-size // most)))
+        return [slice(self.rows.start + block.start, self.rows.start + block.stop) for block in blocks]
+
+    def each(self, method: Callable[..., Any], **arguments: Any) -> list[Any]:
+        """Call a method of all shares, side by side."""
+        return side_by_side(functools.partial(method, **arguments), self.shares)
 
 
 class _Share:
@@ -111,7 +164,9 @@ class _Share:
     def scores(self, x: Array) -> Array:
         """Make the logits of a block (n, D); returns the highest of each row (n, 1)."""
         if len(self.memory) < len(x):  # one more than needed: blocks differ by a row
-            self.memory = get_array_module(x).empty((len(x) + 1, len(self.weight)), x.dtype)
+            # Of few words the rows of memory are short; their columns are what NumPy's loops are better passed along.
+            order: Any = "F" if len(self.weight) < 256 else "C"
+            self.memory = get_array_module(x).empty((len(x) + 1, len(self.weight)), x.dtype, order)
         self.logits = matmul(x, self.weight.T, out=self.memory[: len(x)])
         if self.bias is not None:
             self.logits += self.bias
@@ -127,14 +182,14 @@ class _Share:
         xp.exp(logits, out=logits)
         return matmul(logits, xp.ones((logits.shape[1], 1), logits.dtype))  # in a third of the time of sum()
 
-    def gradients(self, x: Array, total: Array, factor: Array, to_x: bool) -> Any:
+    def gradients(self, x: Array, sums: Array, factor: Array, to_x: bool) -> Any:
         """Add to the gradients of weight and bias, and return that of x (n, D) over `factor`, as far as wanted.
 
-        The gradient of the logits is (exponentials / total - one-hot) / rows. Its factor 1 / (total · rows), one for
+        The gradient of the logits is (exponentials / their sum - one-hot) / rows. Its factor 1 / (sum · rows), one for
         each row, is left to x and to the products, which are smaller.
         """
         gradient = self.logits
-        gradient[self.hits, self.columns] -= total[self.hits, 0]
+        gradient[self.hits, self.columns] -= sums[self.hits, 0]
         if self.dbias is not None:
             of_block = factor[:, 0] @ gradient
             self.dbias[...] = of_block if self.first else self.dbias + of_block
