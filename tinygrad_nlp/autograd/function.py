@@ -296,7 +296,7 @@ class Function:
     def _explained(self, error: Exception, arrays: list[Any]) -> Exception:
         """`error` with the operation, its layer and its arguments in front of the message."""
         self.scope = modes.scope
-        devices = {device_of(x) for x in arrays if is_array(x) and x.ndim}
+        devices = {device_of(x) for x in (*arrays, *vars(self).values()) if is_array(x) and x.ndim}
         what = ", ".join(_signature(x) for x in arrays)
         message = f"{self.describe()}({what}): {error}"
         if len(devices) > 1:
