@@ -36,7 +36,7 @@ def random_stream():
 
 @pytest.fixture(scope="module", params=["stand-in", pytest.param("cupy", marks=pytest.mark.gpu)])
 def gpu(request):
-    """The name of a device that is not the CPU: that of a stand-in that refuses what CuPy refuses, and of a real one."""
+    """The name of a device that is not the CPU: of a stand-in that refuses what CuPy refuses, and of a real one."""
     with strict_cupy.installed() if request.param == "stand-in" else contextlib.nullcontext():
         yield "cuda:0"
 

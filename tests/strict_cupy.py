@@ -21,8 +21,8 @@ DEVICES = 2
 # Names of NumPy 2.4 that CuPy 14.2 has not, compared with `dir`; and ufuncs that are plain functions there.
 LACKING = {
     "asmatrix", "block", "bmat", "einsum_path", "errstate", "frompyfunc", "geomspace", "histogram_bin_edges", "insert",
-    "isnat", "matrix", "matvec", "memmap", "nanpercentile", "nanquantile", "ndenumerate", "nditer", "polyder", "polydiv",
-    "polyint", "seterr", "spacing", "unstack", "vecdot", "vecmat",
+    "isnat", "matrix", "matvec", "memmap", "nanpercentile", "nanquantile", "ndenumerate", "nditer", "polyder",
+    "polydiv", "polyint", "seterr", "spacing", "unstack", "vecdot", "vecmat",
 }  # fmt: skip
 LACKING_METHODS = {"getfield", "resize", "setfield", "setflags", "to_device", "byteswap", "ctypes"}
 
@@ -182,7 +182,7 @@ class ndarray:
 
     def __array_ufunc__(self, of_numpy, method, *inputs, **kwargs):
         name = of_numpy.__name__
-        if method != "__call__" or name in LACKING:
+        if method != "__call__" or not hasattr(cupy, name):
             return NotImplemented
         return getattr(cupy, name)(*inputs, **kwargs)
 
@@ -350,14 +350,13 @@ def asnumpy(x):
 
 
 def asarray(x, dtype=None):
-    if isinstance(x, ndarray) and dtype in (None, x.dtype):
+    if isinstance(x, ndarray) and dtype in (None, x.dtype) and x._device == current.device:
         return x
     return array(x, dtype)
 
 
 def array(x, dtype=None, copy=True, order="K"):
-    device = x._device if isinstance(x, ndarray) else current.device
-    return wrap(np.array(unwrap(x, indices=True), dtype, order=order), device=device)
+    return wrap(np.array(unwrap(x, indices=True), dtype, order=order), device=current.device)
 
 
 cuda = Module(

@@ -5,6 +5,7 @@ there is a GPU: `pytest -m gpu`.
 """
 
 import contextlib
+import copy
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from tests.test_fused import KERNELS, several
 from tinygrad_nlp import RowSparse, Variable, backend, nn, optim
 from tinygrad_nlp.autograd import ops
 from tinygrad_nlp.data import DataLoader, SequentialWindows, spiral
-from tinygrad_nlp.decoding import Sampler, beam_search, greedy, sample
+from tinygrad_nlp.decoding import beam_search, greedy, sample
 from tinygrad_nlp.nn import functional as F
 from tinygrad_nlp.training import BPTT, Callback, Checkpoint, Trainer, load_weights, perplexity, save_weights
 
@@ -293,18 +294,36 @@ def test_the_search_for_nan_works_there(gpu):
             tn.exp(x)
 
 
-def test_recomputing_and_jacobians_work_there(gpu):
+def test_recomputing_and_transforms_work_there(gpu):
     array = np.linspace(-1, 1, 4)
 
     def results(device):
+        tn.manual_seed(1)
         x = Variable(on(device, array), requires_grad=True)
         tn.checkpoint(lambda x: F.dropout(tn.tanh(x) * x, 0.5), x).sum().backward()
-        return [x.grad, tn.jacobian(tn.tanh, x.data), tn.hessian(lambda x: (x**3).sum(), x.data)]
+        cube = lambda x: (x**3).sum()  # noqa: E731
+        y, pull = tn.vjp(tn.tanh, x.data)
+        return [
+            x.grad,
+            tn.jacobian(tn.tanh, x.data),
+            tn.hessian(cube, x.data),
+            *tn.value_and_grad(cube)(x.data),
+            y,
+            pull(y),
+            *tn.jvp(tn.tanh, x.data, x.data),
+            *tn.hvp(cube, x.data, x.data),
+        ]
 
-    tn.manual_seed(1)
-    here = results("cpu")
-    tn.manual_seed(1)
-    assert_same(results(gpu), here, gpu, 1e-12)
+    assert_same(results(gpu), results("cpu"), gpu, 1e-12)
+
+
+def test_copies_and_drawings_of_a_model_work_there(gpu):
+    model = AttentionSeq2seq(20, 8, 16).to(gpu)
+    twin = copy.deepcopy(model)
+    twin.decoder.out.bias.data += 1
+    assert_same([twin.decoder.out.bias], [host(model.decoder.out.bias) + 1], gpu, 0)
+    loss = model(IDS[:18].reshape(2, 9), IDS[18:28].reshape(2, 5))
+    assert "decoder" in str(tn.draw(loss).dot)
 
 
 # --- layers, optimizers, training -------------------------------------------------------------------------------------
@@ -339,10 +358,7 @@ def test_losses_for_large_vocabularies(gpu, loss):
         module = nn.AdaptiveSoftmaxLoss(8, 10, [3, 6], 2.0) if loss == "adaptive" else nn.LinearCrossEntropyLoss(8, 10)
         module.to(device)
         v = Variable(on(device, x), requires_grad=True)
-        if loss == "tied":
-            y = F.cross_entropy(module.linear(v), targets)
-        else:
-            y = module(v, targets)
+        y = F.cross_entropy(module.linear(v), targets) if loss == "tied" else module(v, targets)
         y.backward()
         log_p = [module.log_prob(v)] if loss == "adaptive" else []
         return [y, v.grad, *log_p, *(p.grad for p in module.parameters())]
@@ -498,8 +514,3 @@ def test_a_date_is_translated_there(gpu):
     for there, here in zip(results(gpu), results("cpu"), strict=True):
         assert type(there) is np.ndarray
         np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-6)
-
-
-def test_a_sampler_takes_scores_of_a_model_there(gpu):
-    scores = np.log([[0.5, 0.3, 0.2]])
-    assert Sampler(seed=1)(scores).shape == (1,)

@@ -92,8 +92,7 @@ def to_device(x: Array, device: str) -> Array:
     if int(number or 0) >= cuda_device_count():
         raise RuntimeError(f"{device}: the GPUs here are cuda:0 to cuda:{cuda_device_count() - 1}")
     with cupy.cuda.Device(int(number or 0)):
-        # `asarray` leaves an array of another GPU where it is; `copy` brings it to this one.
-        return cupy.asarray(x) if device_of(x) == "cpu" else x.copy()
+        return cupy.asarray(x)
 
 
 def beside(x: Array, like: Array) -> Array:
