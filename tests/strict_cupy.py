@@ -262,7 +262,7 @@ class ndarray:
 
     def __setitem__(self, key, value):
         if not isinstance(value, ndarray) and not scalar(value):
-            raise TypeError(f"Unsupported type {type(value)}")
+            raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         same_device(parents_of(self, value))
         self._array[unwrap(key, indices=True)] = unwrap(value)
 

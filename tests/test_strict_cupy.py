@@ -50,6 +50,13 @@ def test_host_and_device_do_not_meet(cupy, x, use):
         use(cupy, x)
 
 
+def test_an_array_of_the_host_cannot_be_assigned(cupy, x):
+    with pytest.raises(ValueError, match="non-scalar"):
+        x[...] = HOST
+    x[0] = 7.0
+    np.testing.assert_array_equal(cupy.asnumpy(x), [[7, 7, 7], [4, 5, 6]])
+
+
 def test_reductions_give_arrays_without_axes(cupy, x):
     for y in (x.sum(), x.max(), np.mean(x), x.argmax(), x[0, 0], np.log(x.sum())):
         assert isinstance(y, cupy.ndarray)

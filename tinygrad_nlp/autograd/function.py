@@ -300,7 +300,7 @@ class Function:
         what = ", ".join(_signature(x) for x in arrays)
         message = f"{self.describe()}({what}): {error}"
         if len(devices) > 1:
-            message = (
+            return TypeError(
                 f"{self.describe()}({what}): the arguments lie on different devices, {' and '.join(sorted(devices))}; "
                 'move one of them, as in x.to("cuda")'
             )

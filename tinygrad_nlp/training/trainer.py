@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..autograd import Variable, detect_anomaly
-from ..backend import device_of, generator, is_array, to_device
+from ..backend import beside, generator, is_array
 from ..data import DataLoader
 from ..nn import Module
 from ..optim import Optimizer, clip_grad_norm_
@@ -131,8 +131,7 @@ class Trainer:
 
     def _beside_the_model(self, x: Any) -> Any:
         """Numbers go to where the parameters are. Ids stay where they can be checked without waiting for a GPU."""
-        where = device_of(self.optimizer.parameters[0].data)
-        return to_device(x, where) if where != "cpu" and is_array(x) and x.dtype.kind == "f" else x
+        return beside(x, self.optimizer.parameters[0].data) if is_array(x) and x.dtype.kind == "f" else x
 
     def _state_of_loss(self) -> tuple[Any, Any]:
         """What a step depends on, besides batch and weights: the random stream, and what the loss carries."""
