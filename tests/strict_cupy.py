@@ -18,13 +18,18 @@ import scipy.special
 
 DEVICES = 2
 
-# Names of NumPy 2.4 that CuPy 14.2 has not, compared with `dir`; and ufuncs that are plain functions there.
+# What NumPy has and CuPy 14.2 has not; `test_backend.py` compares them where CuPy is installed, with a GPU or without.
 LACKING = {
-    "asmatrix", "block", "bmat", "einsum_path", "errstate", "frompyfunc", "geomspace", "histogram_bin_edges", "insert",
-    "isnat", "matrix", "matvec", "memmap", "nanpercentile", "nanquantile", "ndenumerate", "nditer", "polyder",
-    "polydiv", "polyint", "seterr", "spacing", "unstack", "vecdot", "vecmat",
+    "asmatrix", "block", "bmat", "busday_count", "busday_offset", "datetime_as_string", "datetime_data",
+    "einsum_path", "frompyfunc", "fromregex", "geomspace", "get_include", "getbufsize", "geterr", "geterrcall",
+    "histogram_bin_edges", "info", "insert", "is_busday", "isnat", "matvec", "nanpercentile", "nanquantile",
+    "nested_iters", "polyder", "polydiv", "polyint", "setbufsize", "seterr", "seterrcall", "show_runtime",
+    "spacing", "test", "unstack", "vecdot", "vecmat",
 }  # fmt: skip
-LACKING_METHODS = {"getfield", "resize", "setfield", "setflags", "to_device", "byteswap", "ctypes"}
+LACKING_LINALG = {
+    "diagonal", "matrix_norm", "multi_dot", "outer", "svdvals", "tensordot", "test", "trace", "vecdot", "vector_norm",
+}  # fmt: skip
+LACKING_METHODS = {"getfield", "resize", "setfield", "setflags", "to_device"}
 
 # Functions that do not begin with an array of the device: what they take may come from the host, or is no array.
 MAKE = {"arange", "array", "asarray", "ascontiguousarray", "empty", "eye", "full", "linspace", "ones", "zeros"}
@@ -377,7 +382,7 @@ cupy = Module(
     asnumpy=asnumpy,
     get_array_module=lambda *xs: cupy if any(isinstance(x, ndarray) for x in xs) else np,
     ogrid=Grid(),
-    linalg=Module("cupy.linalg", np.linalg, {"diagonal", "matrix_norm", "multi_dot", "outer", "svdvals", "tensordot"}),
+    linalg=Module("cupy.linalg", np.linalg, LACKING_LINALG),
     lib=SimpleNamespace(stride_tricks=Module("cupy.lib.stride_tricks", np.lib.stride_tricks)),
 )
 special = Module("cupyx.scipy.special", scipy.special)

@@ -1,5 +1,6 @@
 """The lowest floor: devices, random streams and scatter."""
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinygrad_nlp as tn
+from tests import strict_cupy
 from tinygrad_nlp import backend
 
 # --- arrays and devices -----------------------------------------------------------------------------------------------
@@ -42,6 +44,24 @@ def test_a_gpu_that_is_not_there_is_explained(device, monkeypatch):
     monkeypatch.setattr(backend, "cuda_is_available", lambda: False)
     with pytest.raises(RuntimeError, match=rf"^{device}: no GPU can be used here; .*doctor.*tinygrad_nlp\[cuda12\]"):
         tn.Variable(np.ones(2)).to(device)
+
+
+def test_the_stand_in_has_no_functions_and_methods_that_cupy_has_not():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # without a GPU and its libraries
+        cupy = pytest.importorskip("cupy", reason="CuPy is not installed; it need not find a GPU here")
+    assert cupy is not strict_cupy.cupy
+    for stand_in, real in (
+        (strict_cupy.cupy, cupy),
+        (strict_cupy.cupy.linalg, cupy.linalg),
+        (strict_cupy.cupy.lib.stride_tricks, cupy.lib.stride_tricks),
+    ):
+        names = [name for name in dir(stand_in._twin) if not name.startswith("_")]
+        there = {name: getattr(stand_in, name, None) for name in names}
+        functions = {name for name, x in there.items() if callable(x) and not isinstance(x, type)}
+        assert functions - set(dir(real)) == set()
+    methods = {name for name in dir(np.ndarray) if not name.startswith("_")} - strict_cupy.LACKING_METHODS
+    assert {name for name in methods if callable(getattr(np.ndarray, name))} - set(dir(cupy.ndarray)) == set()
 
 
 # --- random streams ---------------------------------------------------------------------------------------------------

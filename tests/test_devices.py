@@ -100,7 +100,7 @@ def derivatives(function, arrays, dtype, device):
 
 @each_op
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 1e-5)])
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_values_and_two_derivatives_are_those_of_the_cpu(gpu, row, dtype, tolerance, data):
     case = data.draw(row.cases)
@@ -129,7 +129,7 @@ def test_arrays_alone_give_arrays_there(gpu, row, data):
 
 
 @each_plain_op
-@settings(max_examples=20)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_indices_are_those_of_the_cpu(gpu, row, data):
     case = data.draw(row.cases)
@@ -140,7 +140,7 @@ def test_indices_are_those_of_the_cpu(gpu, row, data):
 
 @each_kernel
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 1e-5)])
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_kernels_are_those_of_the_cpu(gpu, cases, dtype, tolerance, data):
     case = data.draw(cases)
