@@ -77,7 +77,8 @@ class RNN(nn.Module):
     def forward(self, inputs: Any, state: Any = None) -> tuple[list[Any], Any]:
         """T inputs (N, D) and the state (N, H) → T states, and the last."""
         if state is None:
-            state = np.zeros((len(inputs[0]), self.hidden), np.float32)
+            zeros: Any = tn.Variable(np.zeros((len(inputs[0]), self.hidden), np.float32))
+            state = zeros.to(self.W_hh.device)
         outputs = []
         for t, X in enumerate(inputs):
             with tn.scope(t):
@@ -104,7 +105,8 @@ class RNNLM(nn.Module):
 
     def forward(self, ids: np.ndarray, state: Any = None) -> tuple[Any, Any]:
         """Ids (N, T) and the state → scores of the ids that follow (N, T, V), and the new state."""
-        states, state = self.rnn([tn.one_hot(x, self.vocab_size) for x in ids.T], state)
+        steps: Any = tn.Variable(ids.T)
+        states, state = self.rnn([tn.one_hot(x, self.vocab_size) for x in steps.to(self.W_hq.device)], state)
         return tn.stack([H @ self.W_hq + self.b_q for H in states], axis=1), state
 
     def predict(self, prefix: str, n: int, corpus: Corpus) -> str:

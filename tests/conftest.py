@@ -1,5 +1,6 @@
-"""What every test gets: hypothesis profiles, a known random stream, Ctrl-C, and GPU tests only where there is a GPU."""
+"""What every test gets: hypothesis profiles, a known random stream, Ctrl-C, and a GPU, or what stands in for one."""
 
+import contextlib
 import os
 import signal
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import tinygrad_nlp
+from tests import strict_cupy
 from tinygrad_nlp import backend
 
 settings.register_profile(
@@ -30,6 +32,13 @@ def random_stream():
     tinygrad_nlp.manual_seed(0)
     yield
     stream.state = before
+
+
+@pytest.fixture(scope="module", params=["stand-in", pytest.param("cupy", marks=pytest.mark.gpu)])
+def gpu(request):
+    """The name of a device that is not the CPU: of a stand-in that refuses what CuPy refuses, and of a real one."""
+    with strict_cupy.installed() if request.param == "stand-in" else contextlib.nullcontext():
+        yield "cuda:0"
 
 
 def pytest_configure():

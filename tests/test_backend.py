@@ -1,5 +1,8 @@
 """The lowest floor: devices, random streams and scatter."""
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinygrad_nlp as tn
+from tests import strict_cupy
 from tinygrad_nlp import backend
 
 # --- arrays and devices -----------------------------------------------------------------------------------------------
@@ -42,23 +46,22 @@ def test_a_gpu_that_is_not_there_is_explained(device, monkeypatch):
         tn.Variable(np.ones(2)).to(device)
 
 
-@pytest.mark.gpu
-def test_an_array_goes_to_the_gpu_and_back():
-    x = np.arange(3.0)
-    there = backend.to_device(x, "cuda")
-    assert backend.device_of(there) == "cuda:0"
-    assert backend.get_array_module(there).__name__ == "cupy"
-    np.testing.assert_array_equal(backend.asnumpy(there), x)
-
-
-@pytest.mark.gpu
-def test_a_graph_on_the_gpu_gives_gradients_there():
-    x = tn.Variable(np.arange(1.0, 4.0), requires_grad=True).to("cuda")
-    (tn.tanh(x) * x).sum().backward()
-    assert backend.device_of(x.grad) == "cuda:0"
-    values = np.arange(1.0, 4.0)
-    expected = np.tanh(values) + values * (1 - np.tanh(values) ** 2)
-    np.testing.assert_allclose(backend.asnumpy(x.grad), expected)
+def test_the_stand_in_has_no_functions_and_methods_that_cupy_has_not():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # without a GPU and its libraries
+        cupy = pytest.importorskip("cupy", reason="CuPy is not installed; it need not find a GPU here")
+    assert cupy is not strict_cupy.cupy
+    for stand_in, real in (
+        (strict_cupy.cupy, cupy),
+        (strict_cupy.cupy.linalg, cupy.linalg),
+        (strict_cupy.cupy.lib.stride_tricks, cupy.lib.stride_tricks),
+    ):
+        names = [name for name in dir(stand_in._twin) if not name.startswith("_")]
+        there = {name: getattr(stand_in, name, None) for name in names}
+        functions = {name for name, x in there.items() if callable(x) and not isinstance(x, type)}
+        assert functions - set(dir(real)) == set()
+    methods = {name for name in dir(np.ndarray) if not name.startswith("_")} - strict_cupy.LACKING_METHODS
+    assert {name for name in methods if callable(getattr(np.ndarray, name))} - set(dir(cupy.ndarray)) == set()
 
 
 # --- random streams ---------------------------------------------------------------------------------------------------
@@ -81,6 +84,60 @@ def test_a_generator_that_was_taken_before_follows_the_seed():
     first = generator.random()
     tn.manual_seed(7)
     assert generator.random() == first
+
+
+def in_thread(function):
+    """What a function returns in a thread of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+def draw():
+    return backend.generator().random()
+
+
+def test_what_a_thread_draws_does_not_depend_on_other_threads():
+    tn.manual_seed(7)
+    expected = draw(), draw()
+    tn.manual_seed(7)
+    first = draw()
+    in_thread(draw)
+    assert (first, draw()) == expected
+
+
+def test_a_thread_that_sets_its_seed_draws_what_the_main_thread_draws():
+    def seeded():
+        tn.manual_seed(7)
+        return draw(), draw()
+
+    state = backend.generator().bit_generator.state
+    alone = in_thread(seeded)
+    assert backend.generator().bit_generator.state == state
+    assert seeded() == alone
+
+
+def test_threads_without_a_seed_follow_that_of_the_main_thread():
+    def two_threads(seed):
+        tn.manual_seed(seed)
+        return in_thread(draw), in_thread(draw), draw()
+
+    first = two_threads(7)
+    assert len(set(first)) == 3
+    assert two_threads(7) == first
+    assert not set(two_threads(8)) & set(first)
+
+
+def test_a_thread_that_lives_on_starts_anew_with_the_seed_unless_it_set_its_own():
+    with ThreadPoolExecutor(1) as pool:
+        tn.manual_seed(7)
+        first = [pool.submit(draw).result() for _ in range(2)]
+        tn.manual_seed(7)
+        assert [pool.submit(draw).result() for _ in range(2)] == first
+        pool.submit(tn.manual_seed, 3).result()
+        tn.manual_seed(7)
+        own = pool.submit(draw).result()
+    tn.manual_seed(3)
+    assert draw() == own
 
 
 # --- scatter ----------------------------------------------------------------------------------------------------------

@@ -135,7 +135,8 @@ def test_gpu(monkeypatch):
     monkeypatch.setattr(doctor.backend, "cuda_is_available", lambda: False)
     assert "nvidia-smi" in doctor.check_gpu().mend
     monkeypatch.setattr(doctor.backend, "cuda_is_available", lambda: True)
-    assert doctor.check_gpu() == Finding(True, "GPU: CuPy can use it")
+    monkeypatch.setattr(doctor.backend, "cuda_device_count", lambda: 2)
+    assert doctor.check_gpu() == Finding(True, "GPU: CuPy can use 2")
 
 
 def test_graph_drawing(monkeypatch):

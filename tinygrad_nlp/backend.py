@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import threading
 from types import ModuleType
 from typing import Any
 
@@ -73,10 +74,12 @@ def to_device(x: Array, device: str) -> Array:
 
     Raises:
         ValueError: `device` is none of these.
-        RuntimeError: there is no usable GPU, or no CuPy.
+        RuntimeError: there is no usable GPU, no GPU of that number, or no CuPy.
     """
     if device == "cpu":
         return asnumpy(x)
+    if device_of(x) in (device, f"{device}:0"):
+        return x
     kind, colon, number = device.partition(":")
     if kind != "cuda" or (colon and not number.isdigit()):
         raise ValueError(f'device must be "cpu", "cuda" or "cuda:<number>", not {device!r}')
@@ -86,8 +89,24 @@ def to_device(x: Array, device: str) -> Array:
             '`pip install "tinygrad_nlp[cuda12]"`)'
         )
     cupy = _cupy()
+    if int(number or 0) >= cuda_device_count():
+        raise RuntimeError(f"{device}: the GPUs here are cuda:0 to cuda:{cuda_device_count() - 1}")
     with cupy.cuda.Device(int(number or 0)):
         return cupy.asarray(x)
+
+
+def beside(x: Array, like: Array) -> Array:
+    """An array on the device of another one: for ids and masks, which follow the array that they speak of.
+
+    Args:
+        x: an array, of any shape and dtype.
+        like: an array.
+
+    Returns:
+        Of the shape and dtype of x; x itself where it lies there.
+    """
+    where = device_of(like)
+    return x if device_of(x) == where else to_device(x, where)
 
 
 def asnumpy(x: Array) -> np.ndarray:
@@ -125,6 +144,11 @@ def cuda_is_available() -> bool:
     return importlib.util.find_spec("cupy") is not None and bool(_cupy().cuda.is_available())
 
 
+def cuda_device_count() -> int:
+    """How many GPUs CuPy finds; 0 without CuPy."""
+    return int(_cupy().cuda.runtime.getDeviceCount()) if cuda_is_available() else 0
+
+
 def _cupy() -> ModuleType:
     import cupy
 
@@ -145,11 +169,28 @@ def special_functions(x: object) -> ModuleType:
 
 # --- random streams ---------------------------------------------------------------------------------------------------
 
-_generator = np.random.default_rng()
+_seeds = np.random.SeedSequence()  # what the streams of threads are spawned from
+_lock = threading.Lock()
+
+
+class _Here(threading.local):
+    """The stream of one thread, and the seeds that it was made from; None where the thread gave it a seed itself."""
+
+    def __init__(self) -> None:
+        with _lock:
+            self.seeds: np.random.SeedSequence | None = _seeds
+            self.generator = np.random.default_rng(_seeds.spawn(1)[0])
+
+
+_here = _Here()
 
 
 def manual_seed(seed: int) -> None:
     """Restart the stream that initialisers and dropout draw from, to repeat a run. As `torch.manual_seed`.
+
+    Every thread has a stream of its own, so that what one draws does not depend on how fast others run. This restarts
+    the stream of the thread that calls it. Called in the main thread, it restarts those of the others too, but for
+    those that called it themselves: they are spawned from the seed, in the order in which the threads next draw.
 
     Args:
         seed: an integer from 0.
@@ -158,15 +199,26 @@ def manual_seed(seed: int) -> None:
         ValueError: a negative seed.
         TypeError: a seed that is no integer.
     """
-    _generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+    global _seeds
+    here = _here
+    here.generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+    here.seeds = None
+    if threading.current_thread() is threading.main_thread():
+        _seeds = np.random.SeedSequence(seed)
 
 
 def generator() -> np.random.Generator:
-    """The stream that initialisers and dropout draw from, a PCG64. Its `bit_generator.state` goes into checkpoints.
+    """The stream that initialisers and dropout draw from in this thread, a PCG64.
 
-    Draws are made on the CPU also for a model on a GPU, so that both see the same numbers.
+    Its `bit_generator.state` goes into checkpoints. Draws are made on the CPU also for a model on a GPU, so that both
+    see the same numbers, and a resumed run, too: CuPy's generators cannot be saved.
     """
-    return _generator
+    here = _here
+    if here.seeds is not None and here.seeds is not _seeds:  # manual_seed was called in the main thread since
+        with _lock:
+            here.seeds, child = _seeds, _seeds.spawn(1)[0]
+        here.generator.bit_generator.state = np.random.default_rng(child).bit_generator.state
+    return here.generator
 
 
 # --- scatter ----------------------------------------------------------------------------------------------------------
@@ -196,7 +248,8 @@ def sum_duplicates(rows: Array, values: Array) -> tuple[Array, Array]:
     if xp is np:
         return rows[first], np.add.reduceat(values, first, axis=0)
     sums = xp.zeros((len(first), *values.shape[1:]), values.dtype)
-    xp.add.at(sums, xp.searchsorted(rows[first], rows), values)  # CuPy has no reduceat
+    # CuPy's reduceat takes differences of running sums, which lose digits.
+    xp.add.at(sums, xp.searchsorted(rows[first], rows), values)
     return rows[first], sums
 
 
@@ -213,6 +266,7 @@ def add_rows(out: Array, rows: Array, values: Array) -> None:
         ValueError: `values` of another shape.
     """
     xp = get_array_module(out)
+    rows = xp.asarray(rows)
     if values.size < 2000 or values.size < 8 * len(rows):  # sorting would cost more than it saves
         xp.add.at(out, rows, values)
         return

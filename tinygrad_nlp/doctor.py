@@ -169,7 +169,7 @@ def check_gpu() -> Finding:
     if not backend.cuda_is_available():
         mend = "see whether nvidia-smi lists one; if not, install NVIDIA's driver"
         return Finding(False, "GPU: CuPy is installed, but finds no usable GPU", mend)
-    return Finding(True, "GPU: CuPy can use it")
+    return Finding(True, f"GPU: CuPy can use {backend.cuda_device_count()}")
 
 
 def check_graph_drawing() -> Finding:

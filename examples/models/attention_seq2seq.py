@@ -117,7 +117,7 @@ class AttentionSeq2seq(nn.Module):
             IndexError, TypeError, ValueError: see `Encoder`.
         """
         hs, (h, _) = self.encoder(x[:, ::-1])
-        return hs, (h, np.zeros(h.shape, h.dtype))
+        return hs, (h, np.zeros_like(h.data))
 
     def forward(self, x: np.ndarray, t: np.ndarray) -> Any:
         """The loss, with the right answer's ids as the decoder's inputs (teacher forcing).
@@ -158,7 +158,7 @@ class AttentionSeq2seq(nn.Module):
 
         def step(ids: np.ndarray, state: tuple[Any, Any]) -> tuple[Any, tuple[Any, Any]]:
             scores, state, weights = self.decoder(ids[:, None], memory, state)
-            looked.append(weights.data[:, 0, ::-1])
+            looked.append(weights.numpy()[:, 0, ::-1])
             return scores.data[:, 0], state
 
         ids = greedy(step, state, np.full(len(x), start), length)

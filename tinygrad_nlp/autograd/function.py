@@ -296,11 +296,11 @@ class Function:
     def _explained(self, error: Exception, arrays: list[Any]) -> Exception:
         """`error` with the operation, its layer and its arguments in front of the message."""
         self.scope = modes.scope
-        devices = {device_of(x) for x in arrays if is_array(x) and x.ndim}
+        devices = {device_of(x) for x in (*arrays, *vars(self).values()) if is_array(x) and x.ndim}
         what = ", ".join(_signature(x) for x in arrays)
         message = f"{self.describe()}({what}): {error}"
         if len(devices) > 1:
-            message = (
+            return TypeError(
                 f"{self.describe()}({what}): the arguments lie on different devices, {' and '.join(sorted(devices))}; "
                 'move one of them, as in x.to("cuda")'
             )

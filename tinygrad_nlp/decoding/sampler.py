@@ -48,7 +48,7 @@ class Sampler:
         if top_p is not None and not 0 < top_p <= 1:
             raise ValueError(f"Sampler: top_p must lie in (0, 1], not {top_p}")
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
-        self._rng = generator() if seed is None else np.random.default_rng(seed)
+        self._rng = None if seed is None else np.random.default_rng(seed)
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """The probability of each id.
@@ -83,5 +83,6 @@ class Sampler:
             Ids (N,), int64; each row takes one random number.
         """
         cumulated = np.cumsum(self.probabilities(scores), axis=1)
-        drawn = self._rng.random(len(scores)) * cumulated[:, -1]  # in [0, total): a last id of probability 0 is not met
+        rng = generator() if self._rng is None else self._rng
+        drawn = rng.random(len(scores)) * cumulated[:, -1]  # in [0, total): a last id of probability 0 is not met
         return (cumulated <= drawn[:, None]).sum(axis=1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..autograd import Variable
 from ..autograd.modes import in_layer, modes
-from ..backend import Array, get_array_module
+from ..backend import Array, beside, get_array_module
 
 
 def check_integers(function: str, claim: str, ids: Any) -> Array:
@@ -100,21 +100,21 @@ def check_recurrence(
         check_shape(function, "recurrent_mask", recurrent_mask, (batch, hidden))
         check_dtypes(function, x=x, recurrent_mask=recurrent_mask)
     if mask is not None:
-        mask = check_mask(function, mask, (batch, steps))
+        mask = check_mask(function, mask, (batch, steps), x)
     if not steps:
         raise ValueError(f"{function}{in_layer(modes.scope)}: x has no steps (T = 0)")
     return mask
 
 
-def check_mask(function: str, mask: Any, shape: tuple[int, ...]) -> Array:
-    """A boolean mask that can be broadcast to `shape`; returns it as an array of that shape."""
+def check_mask(function: str, mask: Any, shape: tuple[int, ...], x: Any) -> Array:
+    """A boolean mask that can be broadcast to `shape`; returns it as an array of that shape, where x lies."""
     mask = mask.data if isinstance(mask, Variable) else mask
     xp = get_array_module(mask)
     mask = xp.asarray(mask)
     if mask.dtype != bool:
         raise TypeError(f"{function}{in_layer(modes.scope)}: mask must be boolean, not {mask.dtype}")
     try:
-        return xp.broadcast_to(mask, shape)
+        return beside(xp.broadcast_to(mask, shape), _array(x))
     except ValueError:
         raise ValueError(
             f"{function}{in_layer(modes.scope)}: mask has the shape {mask.shape}; {shape} is needed"
@@ -124,7 +124,10 @@ def check_mask(function: str, mask: Any, shape: tuple[int, ...]) -> Array:
 def check_targets(
     function: str, targets: Any, argument: str, x: Any, classes: int, ignore_index: int, of: str
 ) -> Array:
-    """`targets` as an array: one for each row of x, each in [0, classes) or `ignore_index`; `of` says whose classes."""
+    """`targets` as an array, where x lies: one for each row of it, each in [0, classes) or `ignore_index`.
+
+    `of` says whose classes they are.
+    """
     targets = check_integers(function, "targets must be integer ids", targets)
     if targets.shape != x.shape[:-1]:
         raise ValueError(
@@ -137,7 +140,7 @@ def check_targets(
             f"{function}{in_layer(modes.scope)}: target {wrong.ravel()[0]} is outside the {classes} classes of {of} "
             f"(and is not ignore_index={ignore_index})"
         )
-    return targets
+    return beside(targets, _array(x))
 
 
 def mask_of_lengths(function: str, lengths: Any, x: Any) -> Array:
@@ -151,5 +154,9 @@ def mask_of_lengths(function: str, lengths: Any, x: Any) -> Array:
             f"{function}{in_layer(modes.scope)}: lengths[{wrong[0]}] is {lengths[wrong[0]]}; x {x.shape} has {steps} "
             "steps"
         )
-    xp = get_array_module(x.data if isinstance(x, Variable) else x)
-    return xp.arange(steps) < xp.asarray(lengths)[:, None]
+    xp = get_array_module(_array(x))
+    return xp.arange(steps) < beside(lengths, _array(x))[:, None]
+
+
+def _array(x: Any) -> Array:
+    return x.data if isinstance(x, Variable) else x

@@ -227,7 +227,7 @@ def attention(
         raise ValueError(f"attention{in_layer(modes.scope)}: value {value.shape} does not fit key {key.shape}")
     check_dtypes("attention", query=query, key=key, value=value)
     if mask is not None:
-        mask = check_mask("attention", mask, (*query.shape[:-1], key.shape[-2]))
+        mask = check_mask("attention", mask, (*query.shape[:-1], key.shape[-2]), query)
     return fused.Attention(1 / math.sqrt(query.shape[-1]) if scale is None else float(scale), mask)(query, key, value)
 
 

@@ -156,6 +156,8 @@ class Module:
     def to(self, device: str) -> Module:
         """Move all parameters, in place. Gradients are forgotten.
 
+        Do it before the first step of an optimizer: what that keeps of a parameter is not moved.
+
         Args:
             device: "cpu", "cuda" or "cuda:1".
 
@@ -164,7 +166,7 @@ class Module:
 
         Raises:
             ValueError: no device has this name.
-            RuntimeError: there is no such device, or no CuPy.
+            RuntimeError: there is no such GPU, or no CuPy.
         """
         for parameter in self.parameters():
             parameter.data = to_device(parameter.data, device)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..autograd import Variable, no_grad
 from ..autograd.nested import map_nested
-from ..backend import asnumpy, generator, get_array_module
+from ..backend import asnumpy, beside, generator
 from ..data import SequentialWindows
 from ..data.windows import IGNORE
 from ..nn import Module
@@ -73,10 +73,13 @@ class BPTT(Callback):
         """Take over what `state_dict` gave.
 
         Args:
-            state: its arrays are moved to where the model is.
+            state: its floating arrays are moved to where the model is, ids to the CPU.
         """
-        xp = get_array_module(next(iter(self.model.parameters())).data)
-        arrays = {name: xp.asarray(asnumpy(array)) for name, array in state.get("arrays", {}).items()}
+        weight = next(iter(self.model.parameters())).data
+        arrays = {
+            name: beside(array, weight) if array.dtype.kind == "f" else asnumpy(array)
+            for name, array in state.get("arrays", {}).items()
+        }
         self.state = _unpack(state["form"], arrays)
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..autograd import Variable, detect_anomaly
-from ..backend import generator
+from ..backend import beside, generator, is_array
 from ..data import DataLoader
 from ..nn import Module
 from ..optim import Optimizer, clip_grad_norm_
@@ -22,6 +22,9 @@ Loss = Callable[..., Variable]
 
 class Trainer:
     """Trains a model: batches, loss, backward, clipping, optimizer; with callbacks for everything else.
+
+    Floating arrays of a batch are moved to the device of the parameters. Ids are not: embeddings and losses take them
+    from the CPU, where they are checked without waiting for a GPU.
 
     `fit` and `plot` are those of *Deep Learning from Scratch 2*, ch. 1.
 
@@ -109,10 +112,10 @@ class Trainer:
             self._call("on_stop")
 
     def _step(self, batch: tuple[Any, ...]) -> None:
-        self.batch = batch
+        self.batch = tuple(map(self._beside_the_model, batch))
         before = self._state_of_loss()
         self.optimizer.zero_grad()
-        loss = self._loss(*batch)
+        loss = self._loss(*self.batch)
         self.loss = float(loss)
         if not math.isfinite(self.loss):
             raise FloatingPointError(self._explain(f"the loss is {self.loss}", before))
@@ -125,6 +128,10 @@ class Trainer:
         self.optimizer.step()
         self.steps += 1
         self.record("loss", self.loss)
+
+    def _beside_the_model(self, x: Any) -> Any:
+        """Numbers go to where the parameters are. Ids stay where they can be checked without waiting for a GPU."""
+        return beside(x, self.optimizer.parameters[0].data) if is_array(x) and x.dtype.kind == "f" else x
 
     def _state_of_loss(self) -> tuple[Any, Any]:
         """What a step depends on, besides batch and weights: the random stream, and what the loss carries."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from ...backend import Array, add_rows, asnumpy, get_array_module
+from ...backend import Array, add_rows, asnumpy, beside, get_array_module
 from ..engine import Gradient, Leaf
 from ..function import Function
 from ..modes import in_layer, modes
@@ -271,6 +271,8 @@ class Embedding(Function):
 
     def forward(self, weight: Array) -> Array:
         self.shape_in = weight.shape
+        if type(weight) is not np.ndarray:
+            self.ids = beside(self.ids, weight)
         return weight.take(self.ids, axis=0)
 
     def backward(self, gy: Gradient) -> Gradient:
