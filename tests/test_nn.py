@@ -813,6 +813,31 @@ def test_named_children_are_the_modules_directly_inside_in_their_order():
     assert list(model[2].named_children()) == []
 
 
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_a_list_of_modules_takes_modules_only():
+    with pytest.raises(TypeError, match=r"^ModuleList takes modules, not <function tanh.*Sequential takes functions"):
+        nn.ModuleList([tn.tanh])
+
+
+def test_layers_and_weights_without_inputs_are_refused():
+    with pytest.raises(ValueError, match=r"^Linear: in_features must be at least 1, not 0$"):
+        nn.Linear(0, 3)
+    for shape in ((), (3, 0)):
+        with pytest.raises(ValueError, match=r"^fan_in_normal_: .* with in above 0 is needed"):
+            nn.init.fan_in_normal_(nn.Parameter(np.zeros(shape, np.float32)))
+    with pytest.raises(ValueError, match=r"^orthogonal_: .* with n above 0 is needed"):
+        nn.init.orthogonal_(nn.Parameter(np.zeros((0, 0), np.float32)))
+
+
+def test_scores_have_classes_and_what_is_dropped_is_floating():
+    with pytest.raises(ValueError, match=r"^cross_entropy: logits have no axes"):
+        nn.functional.cross_entropy(np.array(1.0), np.array(0))
+    with pytest.raises(TypeError, match=r"^dropout: x must be of a floating dtype, not int64$"):
+        nn.functional.dropout(np.arange(5), 0.5)
+
+
 # --- precision --------------------------------------------------------------------------------------------------------
 
 

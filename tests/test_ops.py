@@ -534,3 +534,50 @@ def test_a_loop_over_a_variable_goes_through_its_rows_in_one_operation():
 def test_transposed_is_an_attribute():
     x = Variable(np.ones((2, 3)), requires_grad=True)
     assert x.T.shape == (3, 2)
+
+
+# --- what is refused, and sizes that are easily forgotten -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stride", [0, -1])
+def test_windows_move_forward_and_padding_is_not_negative(stride):
+    x, kernel = np.ones((1, 1, 5, 5), np.float32), np.ones((1, 1, 2, 2), np.float32)
+    for name, windows in (
+        ("conv1d", lambda **settings: tn.conv1d(x[:, :, 0], kernel[:, :, 0], **settings)),
+        ("conv2d", lambda **settings: tn.conv2d(x, kernel, **settings)),
+        ("max_pool2d", lambda **settings: tn.max_pool2d(x, 2, **settings)),
+        ("avg_pool2d", lambda **settings: tn.avg_pool2d(x, 2, **settings)),
+    ):
+        with pytest.raises(ValueError, match=f"^{name}: stride must be at least 1, but is {stride}$"):
+            windows(stride=stride)
+        with pytest.raises(ValueError, match=f"^{name}: padding must not be negative, but is -1$"):
+            windows(padding=-1)
+
+
+def test_joining_along_an_axis_that_is_not_there_names_it():
+    x = tn.Variable(np.ones((2, 3), np.float32))
+    with pytest.raises(np.exceptions.AxisError, match="axis 5 is out of bounds for array of dimension 2"):
+        tn.concatenate((x, x), axis=5)
+
+
+def test_parts_are_counted_by_numbers_of_numpy_too():
+    x = tn.Variable(np.arange(6.0), requires_grad=True)
+    assert [part.shape for part in tn.split(x, np.int64(3))] == [(2,), (2,), (2,)]
+
+
+@pytest.mark.parametrize(("operation", "value"), [(tn.softmax, 1.0), (tn.log_softmax, 0.0)])
+def test_the_softmax_of_one_number_and_of_none(operation, value):
+    x = tn.Variable(np.array(3.0, np.float32), requires_grad=True)
+    for axis in (0, -1):
+        y = operation(x, axis=axis)
+        assert (y.shape, y.dtype, float(y.data)) == ((), np.float32, value)
+    y.backward()
+    assert x.grad == 0
+    assert operation(tn.Variable(np.ones((5, 0, 0), np.float32))).shape == (5, 0, 0)
+
+
+def test_rows_are_added_to_arrays_of_their_shape_only():
+    rows = tn.autograd.RowSparse(np.array([0]), np.ones((1, 3)), (4, 3))
+    for other in (np.ones((5, 3)), tn.autograd.RowSparse(np.array([0]), np.ones((1, 3)), (5, 3))):
+        with pytest.raises(ValueError, match=r"^RowSparse of shape \(4, 3\) \+ an array of shape \(5, 3\)"):
+            rows + other

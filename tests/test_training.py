@@ -967,3 +967,12 @@ def test_output_folder_refuses_a_path_that_cannot_be_a_folder_and_names_it(tmp_p
         output_folder(tmp_path / below)
     assert str(tmp_path / below) in str(caught.value)
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_trainer_that_has_not_begun_says_so():
+    model = nn.Linear(1, 1)
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), lambda x: model(x).sum())
+    with pytest.raises(RuntimeError, match=r"^Trainer.record: fit has not begun"):
+        trainer.record("loss", 1.0)
+    with pytest.raises(RuntimeError, match=r"^Trainer.checkpoint: fit has not begun"):
+        trainer.checkpoint()

@@ -62,6 +62,8 @@ class RowSparse:
         return np.asarray(asnumpy(self.to_dense()), dtype)
 
     def __add__(self, other: RowSparse | Array) -> RowSparse | Array:
+        if other.shape != self.shape:
+            raise ValueError(f"RowSparse of shape {self.shape} + an array of shape {other.shape}: they must be equal")
         if isinstance(other, RowSparse):
             xp = get_array_module(self.values)
             rows = xp.concatenate((self.rows, other.rows))

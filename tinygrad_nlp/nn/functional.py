@@ -246,13 +246,15 @@ def cross_entropy(logits: Any, targets: Any, ignore_index: int = -100) -> Any:
         A scalar in nats, of the dtype of the logits; 0 where no target counts.
 
     Raises:
-        ValueError: targets of another shape than the logits' without their last axis.
+        ValueError: targets of another shape than the logits' without their last axis, or logits without axes.
         IndexError: a target outside [0, V).
         TypeError: targets that are no integers, or logits that are no floating array or Variable.
     """
     if not hasattr(logits, "dtype") or logits.dtype.kind != "f":
         check_arrays("cross_entropy", logits=logits)
         raise TypeError(f"cross_entropy{in_layer(modes.scope)}: logits must be of a floating dtype, not {logits.dtype}")
+    if not logits.ndim:
+        raise ValueError(f"cross_entropy{in_layer(modes.scope)}: logits have no axes; (…, V) is needed")
     targets = check_targets("cross_entropy", targets, "logits", logits, logits.shape[-1], ignore_index, "the logits")
     return fused.CrossEntropy(targets.reshape(-1), ignore_index)(logits)
 
@@ -312,9 +314,11 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, shared_axis: int | No
 
     Raises:
         ValueError: p outside [0, 1), or x has no such axis.
-        TypeError: x is neither an array nor a Variable.
+        TypeError: x is neither an array nor a Variable, or not of a floating dtype.
     """
     check_arrays("dropout", x=x)
+    if x.dtype.kind not in "fc":
+        raise TypeError(f"dropout{in_layer(modes.scope)}: x must be of a floating dtype, not {x.dtype}")
     if not 0 <= p < 1:
         raise ValueError(f"dropout{in_layer(modes.scope)}: p must lie in [0, 1), not {p}")
     if shared_axis is not None and not -x.ndim <= shared_axis < x.ndim:

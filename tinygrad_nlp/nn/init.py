@@ -51,9 +51,10 @@ def fan_in_normal_(parameter: Variable) -> None:
         parameter: (…, in), of one axis at least and with in above 0; keeps its dtype.
 
     Raises:
-        IndexError: it has no axis.
-        ZeroDivisionError: in is 0.
+        ValueError: it has no axis, or in is 0.
     """
+    if not parameter.ndim or not parameter.shape[-1]:
+        raise ValueError(f"fan_in_normal_: a parameter (…, in) with in above 0 is needed, not {parameter.shape}")
     normal_(parameter, 1 / math.sqrt(parameter.shape[-1]))
 
 
@@ -69,8 +70,8 @@ def orthogonal_(parameter: Variable) -> None:
     Raises:
         ValueError: the shape is another.
     """
-    if parameter.ndim != 2 or parameter.shape[0] % parameter.shape[1]:
-        raise ValueError(f"orthogonal_: a parameter (n, n) or (k n, n) is needed, not {parameter.shape}")
+    if parameter.ndim != 2 or not parameter.shape[1] or parameter.shape[0] % parameter.shape[1]:
+        raise ValueError(f"orthogonal_: a parameter (n, n) or (k n, n) with n above 0 is needed, not {parameter.shape}")
     n = parameter.shape[1]
     q, r = np.linalg.qr(generator().standard_normal((len(parameter) // n, n, n)))
     # The sign of R's diagonal is the routine's choice; with it positive, Q is drawn evenly from all (Mezzadri, 2007).

@@ -24,9 +24,14 @@ class Linear(Module):
     Attributes:
         weight: Parameter (out, in), float32, uniform in ±1/√in as in PyTorch.
         bias: Parameter (out,), likewise; None where there is none.
+
+    Raises:
+        ValueError: in_features is below 1.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        if in_features < 1:
+            raise ValueError(f"Linear: in_features must be at least 1, not {in_features}")
         self.weight = Parameter(np.empty((out_features, in_features), np.float32))
         self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
         for parameter in self.parameters():

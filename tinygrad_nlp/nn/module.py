@@ -237,6 +237,9 @@ class ModuleList(Module):
 
     Args:
         modules: any iterable of modules; none by default.
+
+    Raises:
+        TypeError: one is no module.
     """
 
     def __init__(self, modules: Any = ()) -> None:
@@ -253,7 +256,12 @@ class ModuleList(Module):
 
         Args:
             module: named by its position.
+
+        Raises:
+            TypeError: it is none; `Sequential` takes functions, too.
         """
+        if not isinstance(module, Module):
+            raise TypeError(f"ModuleList takes modules, not {module!r}; Sequential takes functions, too")
         setattr(self, str(len(self)), module)
 
     def __len__(self) -> int:

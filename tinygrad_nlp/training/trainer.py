@@ -163,8 +163,9 @@ class Trainer:
             value: a number, in the unit of the series.
 
         Raises:
-            AttributeError: `fit` has not begun.
+            RuntimeError: `fit` has not begun.
         """
+        self._has_begun("record")
         self.history.setdefault(name, []).append([self.steps / len(self.loader), value])
 
     def checkpoint(self, extra: Mapping[str, Any] | None = None) -> Checkpoint:
@@ -177,9 +178,14 @@ class Trainer:
             A checkpoint that holds the arrays themselves: save it before the next step.
 
         Raises:
-            AttributeError: `fit` has not begun.
+            RuntimeError: `fit` has not begun.
         """
+        self._has_begun("checkpoint")
         return Checkpoint.of(self.model, self.optimizer, self.loader, self.history, extra, self.callbacks)
+
+    def _has_begun(self, method: str) -> None:
+        if not hasattr(self, "loader"):
+            raise RuntimeError(f"Trainer.{method}: fit has not begun; call it first, or from a callback")
 
     def plot(self) -> Any:
         """The learning curve, a matplotlib Figure: the loss, and what was measured after each epoch.

@@ -215,8 +215,9 @@ class Softmax(Function):
         self.axis = axis
 
     def forward(self, x: Array) -> Array:
-        y = x - x.max(axis=self.axis, keepdims=True)
-        np.exp(y, out=y)
+        if not x.size:  # whose maximum there is not
+            return x.copy()
+        y = np.exp(x - x.max(axis=self.axis, keepdims=True))
         y /= y.sum(axis=self.axis, keepdims=True)
         return y
 
@@ -237,7 +238,6 @@ def softmax(x: Any, axis: int = -1) -> Any:
 
     Raises:
         AxisError: there is no such axis.
-        ValueError: V is 0.
         TypeError: x has integers.
     """
     return Softmax(axis)(x)
@@ -250,6 +250,8 @@ class LogSoftmax(Function):
         self.axis = axis
 
     def forward(self, x: Array) -> Array:
+        if not x.size:  # whose maximum there is not
+            return x.copy()
         y = x - x.max(axis=self.axis, keepdims=True)
         y -= np.log(np.exp(y).sum(axis=self.axis, keepdims=True))
         return y
@@ -270,7 +272,6 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
 
     Raises:
         AxisError: there is no such axis.
-        ValueError: V is 0.
         TypeError: x has integers.
     """
     return LogSoftmax(axis)(x)

@@ -110,12 +110,14 @@ def conv1d(x: Any, weight: Any, bias: Any = None, stride: int = 1, padding: int 
         (N, O, (T + 2 padding - K) // stride + 1), in the dtype to which NumPy promotes those of x and weight.
 
     Raises:
-        ValueError: another number of axes, C differs, a kernel longer than x, a bias that does not fit, a stride of 0.
+        ValueError: another number of axes, C differs, a kernel longer than x, a bias that does not fit, a stride
+            below 1, or a negative padding.
     """
     _check("conv1d", x, weight, axes=3)
+    steps = _steps("conv1d", stride, 1)
     if padding:
-        x = Pad(_border(padding, 1), 0.0)(x)
-    return Conv(_each(stride, 1))(x, weight, bias)
+        x = Pad(_border("conv1d", padding, 1), 0.0)(x)
+    return Conv(steps)(x, weight, bias)
 
 
 def conv2d(x: Any, weight: Any, bias: Any = None, stride: Size = 1, padding: Size = 0) -> Any:
@@ -136,12 +138,14 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Size = 1, padding: Siz
         and weight.
 
     Raises:
-        ValueError: another number of axes, C differs, a kernel larger than x, a bias that does not fit, a stride of 0.
+        ValueError: another number of axes, C differs, a kernel larger than x, a bias that does not fit, a stride
+            below 1, or a negative padding.
     """
     _check("conv2d", x, weight, axes=4)
+    steps = _steps("conv2d", stride, 2)
     if padding:
-        x = Pad(_border(padding, 2), 0.0)(x)
-    return Conv(_each(stride, 2))(x, weight, bias)
+        x = Pad(_border("conv2d", padding, 2), 0.0)(x)
+    return Conv(steps)(x, weight, bias)
 
 
 class MaxOfWindow(Function):
@@ -171,11 +175,12 @@ def max_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size =
         (N, C, (H + 2 padding - KH) // stride + 1, and the same for W), of the dtype of x.
 
     Raises:
-        ValueError: another number of axes, a window larger than x, or a stride of 0.
+        ValueError: another number of axes, a window larger than x, or a stride below 1, or a negative padding.
     """
+    steps = _steps("max_pool2d", kernel if stride is None else stride, 2)
     if padding:
-        x = Pad(_border(padding, 2), -math.inf)(x)
-    return MaxOfWindow()(Windows(_each(kernel, 2), _each(kernel if stride is None else stride, 2))(x))
+        x = Pad(_border("max_pool2d", padding, 2), -math.inf)(x)
+    return MaxOfWindow()(Windows(_each(kernel, 2), steps)(x))
 
 
 def avg_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size = 0) -> Any:
@@ -191,11 +196,12 @@ def avg_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size =
         (N, C, (H + 2 padding - KH) // stride + 1, and the same for W), of the dtype of x (float64 for integers).
 
     Raises:
-        ValueError: another number of axes, a window larger than x, or a stride of 0.
+        ValueError: another number of axes, a window larger than x, or a stride below 1, or a negative padding.
     """
+    steps = _steps("avg_pool2d", kernel if stride is None else stride, 2)
     if padding:
-        x = Pad(_border(padding, 2), 0.0)(x)
-    return Mean(axis=(2, 3))(Windows(_each(kernel, 2), _each(kernel if stride is None else stride, 2))(x))
+        x = Pad(_border("avg_pool2d", padding, 2), 0.0)(x)
+    return Mean(axis=(2, 3))(Windows(_each(kernel, 2), steps)(x))
 
 
 def _check(name: str, x: Any, weight: Any, axes: int) -> None:
@@ -206,9 +212,20 @@ def _check(name: str, x: Any, weight: Any, axes: int) -> None:
         )
 
 
-def _border(padding: Size, axes: int) -> list[list[int]]:
+def _border(name: str, padding: Size, axes: int) -> list[list[int]]:
     """The widths for `pad`: none around N and C."""
-    return [[0, 0], [0, 0], *([n, n] for n in _each(padding, axes))]
+    widths = _each(padding, axes)
+    if min(widths) < 0:
+        raise ValueError(f"{name}: padding must not be negative, but is {padding}")
+    return [[0, 0], [0, 0], *([n, n] for n in widths)]
+
+
+def _steps(name: str, stride: Size, axes: int) -> tuple[int, ...]:
+    """The stride along each axis."""
+    steps = _each(stride, axes)
+    if min(steps) < 1:
+        raise ValueError(f"{name}: stride must be at least 1, but is {stride}")
+    return steps
 
 
 def _each(size: Size, axes: int) -> tuple[int, ...]:

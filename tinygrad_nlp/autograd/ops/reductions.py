@@ -21,7 +21,9 @@ class _Reduction(Function):
         self.axis, self.keepdims = axis, keepdims
 
     def axes(self, ndim: int) -> list[int]:
-        """The axes that are reduced, counted from the front."""
+        """The axes that are reduced, counted from the front; none of a number, of which NumPy takes axis 0 for all."""
+        if not ndim:
+            return []
         axes = range(ndim) if self.axis is None else self.axis if isinstance(self.axis, tuple) else (self.axis,)
         return [axis % ndim for axis in axes]
 

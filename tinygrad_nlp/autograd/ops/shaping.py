@@ -336,8 +336,9 @@ class Concatenate(Function):
         self.axis = axis
 
     def forward(self, *xs: Array) -> Array:
+        y = np.concatenate(xs, self.axis)
         self.ends = np.cumsum([x.shape[self.axis] for x in xs])[:-1].tolist()
-        return np.concatenate(xs, self.axis)
+        return y
 
     def backward(self, gy: Gradient) -> Gradient:
         return split(gy, self.ends, self.axis)
@@ -355,7 +356,7 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Any:
 
     Raises:
         ValueError: there are no arrays, or other sizes differ too.
-        IndexError: there is no such axis.
+        AxisError: there is no such axis.
     """
     return Concatenate(axis)(*xs)
 
@@ -394,7 +395,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ..
         >>> [part.shape for part in tn.split(np.zeros((2, 12)), 4, axis=1)]
         [(2, 3), (2, 3), (2, 3), (2, 3)]
     """
-    if isinstance(sections, int):
+    if isinstance(sections, int | np.integer):
         size = _size(x, axis, "split")
         if sections < 1 or size % sections:
             raise ValueError(f"split: {size} elements do not make {sections} equal parts")
