@@ -73,11 +73,10 @@ def readme() -> Any:
 
 
 def rnn() -> Any:
-    """One step of an RNN (document 000, figure 5-20)."""
-    x: Any = leaf("x", 20, 100)
-    h_prev: Any = leaf("h_prev", 20, 100)
-    w_x, w_h, b = weight("W_x", 100, 100), weight("W_h", 100, 100), weight("b", 100)
-    return tn.draw(named("h_next", tn.tanh(h_prev @ w_h + x @ w_x + b)), rankdir="LR")
+    """One step of an RNN, the kernel's box opened (document 000, figure 5-20)."""
+    weights = weight("W_x", 100, 100), weight("W_h", 100, 100), weight("b", 100)
+    _, h_next = F.rnn(leaf("x", 20, 1, 100).data, leaf("h_prev", 20, 100), *weights)
+    return tn.draw(named("h_next", h_next), open=True, rankdir="LR")
 
 
 def lstm() -> Any:
@@ -89,8 +88,17 @@ def lstm() -> Any:
     return tn.draw((named("c_next", c), named("h_next", h)), open=True, rankdir="LR")
 
 
+def attention_of_the_book() -> Any:
+    """Attention of one state h over those of an encoder, as the book writes it (document 000, figure 8-16)."""
+    h, hs = leaf("h", 10, 4), leaf("hs", 10, 5, 4)
+    scores = (hs * tn.repeat(tn.reshape(h, (10, 1, 4)), 5, axis=1)).sum(axis=2)
+    a = named("a", tn.softmax(scores))
+    c = (hs * tn.repeat(tn.reshape(a, (10, 5, 1)), 4, axis=2)).sum(axis=1)
+    return tn.draw((named("c", c), a), rankdir="LR")
+
+
 def attention() -> Any:
-    """Attention over the states of an encoder, opened (document 000, figure 8-16)."""
+    """The same as two matrix products, which is how the kernel defines it: its box opened."""
     h, hs = leaf("h", 10, 1, 4), leaf("hs", 10, 5, 4)
     c, a = F.attention(h, hs, hs, scale=1)
     return tn.draw((named("c", c), named("a", a)), open=True, rankdir="LR")
@@ -161,6 +169,7 @@ GRAPHS = {
     "rnn": rnn,
     "lstm": lstm,
     "attention": attention,
+    "attention_of_the_book": attention_of_the_book,
     "language_model": language_model,
     "language_model_layers": language_model_layers,
     "vanishing": vanishing,

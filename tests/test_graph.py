@@ -487,7 +487,27 @@ def test_the_lstm_is_opened_as_the_book_draws_it():
     assert picture(h_next).frames[()][0] == "lstm"
 
 
-def test_attention_is_opened_as_the_book_draws_it():
+def test_an_rnn_is_opened_as_the_book_draws_it():
+    """Figure 5-20: two products, the bias, tanh."""
+    weights = leaf(3, 2, name="W_x"), leaf(3, 3, name="W_h"), leaf(3, name="b")
+    _, h_next = fused.RNN()(np.ones((4, 1, 2), np.float32), leaf(4, 3, name="h"), *weights)
+    drawn = picture(h_next, open=True)
+    assert drawn.frames["rnn",] == ["matmul", "+", "matmul", "+", "tanh"]
+    assert drawn.between(r"W_x\n3×2", "matmul") == drawn.between(r"W_h\n3×3", "matmul") == [("transposed", False)]
+    assert drawn.between(r"b\n3", "+") == [("", False)]
+    assert drawn.between("+", "tanh") == [("4×3", False)]
+
+
+def test_attention_in_the_books_own_operations_is_drawn_as_there():
+    """Figure 8-16: repeat, ×, Σ, softmax, repeat, ×, Σ."""
+    h, hs = leaf(2, 1, 3, name="h"), leaf(2, 5, 3, name="hs")
+    a = tn.softmax((hs * tn.repeat(h, 5, axis=1)).sum(axis=2, keepdims=True), axis=1)
+    drawn = picture((hs * tn.repeat(a, 3, axis=2)).sum(axis=1))
+    assert drawn.frames[()][:7] == ["repeat", "×", "Σ", "softmax", "repeat", "×", "Σ"]
+    assert drawn.between(r"hs\n2×5×3", "×") == [("", False), ("", False)]
+
+
+def test_attention_is_opened_as_its_two_products():
     hs = leaf(2, 5, 3, name="hs")
     context, weights = fused.Attention(1.0)(leaf(2, 1, 3, name="h"), hs, hs)
     context.name, weights.name = "c", "a"
