@@ -1,6 +1,7 @@
 """detect_anomaly: it names what made the first NaN or Inf, and finds arrays that were changed unseen."""
 
 import inspect
+import itertools
 import threading
 
 import numpy as np
@@ -127,6 +128,37 @@ def test_a_saved_array_that_was_changed_unseen_is_found(change):
         with pytest.raises(RuntimeError, match=r"scale \(.*changed since, not through the library"):
             y.sum().backward()
     assert x.grad is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept"),
+    [
+        *itertools.product(["rnn", "lstm", "gru", "gru of Cho"], ["z", "h", "mask", "dropped"]),
+        *itertools.product(["lstm", "gru", "gru of Cho"], ["states"]),
+        ("lstm", "tanh_cells"),
+    ],
+)
+def test_what_a_recurrent_kernel_keeps_is_held_to_a_checksum_too(cell, kept):
+    x, (h, c), w_ih, w_hh, *_ = lstm_arguments()
+    mask, dropped = np.array([[True] * 5, [True] * 3 + [False] * 2]), np.full((2, 4), 2.0)
+
+    def run():
+        if cell == "lstm":
+            return F.lstm(x, (h, c), w_ih, w_hh, mask=mask, recurrent_mask=dropped)[0]
+        if cell == "rnn":
+            return F.rnn(x, h, w_ih[:4], w_hh[:4], mask=mask, recurrent_mask=dropped)[0]
+        settings = {"mask": mask, "recurrent_mask": dropped, "reset_after": cell == "gru"}
+        return F.gru(x, h, w_ih[:12], w_hh[:12], **settings)[0]
+
+    with tn.detect_anomaly():
+        hs = run()
+        hs.sum().backward(retain_graph=True)
+        hs.sum().backward(retain_graph=True)  # what backward itself writes is no change
+        (part,) = hs.creator.saved
+        array = {"mask": mask, "dropped": dropped}.get(kept, getattr(part, kept))  # masks as the user holds them
+        array[(0,) * array.ndim] = not array[(0,) * array.ndim]
+        with pytest.raises(RuntimeError, match=rf"{hs.creator.name} \(.*changed since, not through the library"):
+            hs.sum().backward()
 
 
 def test_unchanged_arrays_of_every_kind_pass():

@@ -90,6 +90,9 @@ class _Part(Part):
         self.states = xp.empty((self.steps if keep else 1, self.gates * size[0], size[1]), self.z.dtype)
         self.difference, self.product = xp.empty(size, self.z.dtype), xp.empty(size, self.z.dtype)
 
+    def saved_arrays(self) -> tuple[Array | None, ...]:
+        return *super().saved_arrays(), self.states
+
     def gates_of(self, t: int) -> Array:
         """What was computed in step t, (gates, H, n)."""
         return self.states[t].reshape(self.gates, self.hidden, self.z.shape[2])

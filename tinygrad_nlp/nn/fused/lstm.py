@@ -135,6 +135,9 @@ class _Part(Part):
     def state(self, t: int) -> tuple[Array, ...]:
         return self.h[:, t], self.cell(t)
 
+    def saved_arrays(self) -> tuple[Array | None, ...]:
+        return *super().saved_arrays(), self.states, self.tanh_cells
+
     def step(self, t: int) -> None:
         xp = get_array_module(self.z)
         hidden, n = self.hidden, self.z.shape[2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -120,6 +120,12 @@ class Recurrence(Fused):
         not_given = [None] * len(weights)
         return dx, *dfirst, *[*dweights, *not_given][: len(weights)]
 
+    def saved_arrays(self) -> Iterator[Any]:
+        """Those of the parts, too."""
+        yield from super().saved_arrays()
+        for part in self.saved or ():
+            yield from part.saved_arrays()
+
     def _in_time(self, array: Array) -> Array:
         """(N, T, …) in the order in which the steps are taken: a view."""
         return array[:, ::-1] if self.reverse else array
@@ -201,6 +207,10 @@ class Part:
     def state(self, t: int) -> tuple[Array, ...]:
         """The state before step t, each (H, n)."""
         return (self.h[:, t],)
+
+    def saved_arrays(self) -> tuple[Array | None, ...]:
+        """What backward reads of forward's arrays, and does not write to."""
+        return self.z, self.h, self.mask, self.dropped
 
     def affine(self, t: int, out: Array) -> None:
         """W_hh h + b + W_ih x of one step, written to (G, n): of the first gates, where it has fewer rows than they."""
