@@ -560,6 +560,21 @@ def test_joining_along_an_axis_that_is_not_there_names_it():
         tn.concatenate((x, x), axis=5)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_integers_have_no_infinite_border(dtype, value):
+    with pytest.raises(ValueError, match=rf"^pad\(.*: {np.dtype(dtype)} has no {value} to pad with$"):
+        tn.pad(np.ones(2, dtype), 1, value)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint8, np.float16])
+def test_the_border_of_a_maximum_never_wins(dtype):
+    x = np.array([[[[-3, -2], [-4, -7]]]]).astype(dtype)
+    y = tn.max_pool2d(x, 2, stride=2, padding=1)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, x)
+
+
 def test_parts_are_counted_by_numbers_of_numpy_too():
     x = tn.Variable(np.arange(6.0), requires_grad=True)
     assert [part.shape for part in tn.split(x, np.int64(3))] == [(2,), (2,), (2,)]

@@ -179,7 +179,8 @@ def max_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size =
     """
     steps = _steps("max_pool2d", kernel if stride is None else stride, 2)
     if padding:
-        x = Pad(_border("max_pool2d", padding, 2), -math.inf)(x)
+        least = np.iinfo(x.dtype).min if x.dtype.kind in "iu" else -math.inf
+        x = Pad(_border("max_pool2d", padding, 2), least)(x)
     return MaxOfWindow()(Windows(_each(kernel, 2), steps)(x))
 
 

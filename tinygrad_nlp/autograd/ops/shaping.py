@@ -267,6 +267,8 @@ class Pad(Function):
     def forward(self, x: Array) -> Array:
         self.inside = tuple(slice(before, before + n) for (before, _), n in zip(self.widths, x.shape, strict=True))
         shape = [before + n + after for (before, after), n in zip(self.widths, x.shape, strict=True)]
+        if x.dtype.kind in "biu" and not np.isfinite(self.value):
+            raise ValueError(f"{x.dtype} has no {self.value} to pad with")
         y = get_array_module(x).full(shape, self.value, x.dtype)
         y[self.inside] = x
         return y
@@ -288,7 +290,8 @@ def pad(x: Any, widths: Any, value: float = 0.0) -> Any:
         Of the dtype of x, each axis longer by its widths.
 
     Raises:
-        ValueError: a width is negative, or there are pairs for another number of axes.
+        ValueError: a width is negative, there are pairs for another number of axes, or the border of integers or of
+            truth values is not finite.
         TypeError: a width is no integer.
     """
     pairs = np.broadcast_to(widths, (x.ndim, 2))
