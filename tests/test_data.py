@@ -264,6 +264,13 @@ def test_read_dates_reads_what_is_right(tmp_path):
         read_dates(path)
 
 
+def test_read_dates_names_a_file_that_is_not_utf_8(tmp_path):
+    path = tmp_path / "date.txt"
+    path.write_bytes(b"6/3/73_1973-06-03\n\xff_1973-06-03\n")
+    with pytest.raises(ValueError, match=r"date\.txt is no text in UTF-8"):
+        read_dates(path)
+
+
 # --- spiral ------------------------------------------------------------------------------------------------
 
 

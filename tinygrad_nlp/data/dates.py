@@ -110,20 +110,23 @@ def read_dates(path: str | Path) -> tuple[list[str], list[str]]:
 
     Raises:
         OSError: the file cannot be read.
-        UnicodeDecodeError: it is not UTF-8.
-        ValueError: a row has another format, or the file has no rows; the message names file and line.
+        ValueError: it is not UTF-8, has no rows, or a row has another format; the message names it, and the line.
     """
     questions, answers = [], []
-    with Path(path).open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            row = _ROW.fullmatch(line.rstrip("\n"))
-            if row is None:
-                raise ValueError(
-                    f"{path}, line {number}: expected a question of 1 to {QUESTION_LENGTH} characters, "
-                    f"'{START}' and an answer YYYY-MM-DD, got {line!r}"
-                )
-            questions.append(row[1].rstrip(" "))
-            answers.append(row[2])
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            lines = file.readlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        row = _ROW.fullmatch(line.rstrip("\n"))
+        if row is None:
+            raise ValueError(
+                f"{path}, line {number}: expected a question of 1 to {QUESTION_LENGTH} characters, "
+                f"'{START}' and an answer YYYY-MM-DD, got {line!r}"
+            )
+        questions.append(row[1].rstrip(" "))
+        answers.append(row[2])
     if not questions:
         raise ValueError(f"{path}, line 1: the file has no rows")
     return questions, answers
