@@ -1,5 +1,6 @@
 """The package as a whole: what an import costs, what is public, that all examples run and no machine leaks out."""
 
+import builtins
 import doctest
 import importlib
 import inspect
@@ -65,6 +66,12 @@ def test_public_names_exist_once_and_are_documented(name):
         value = getattr(module, public)
         if callable(value) or isinstance(value, types.ModuleType):
             assert inspect.getdoc(value), f"{name}.{public} has no docstring"
+
+
+def test_the_names_that_hide_pythons_own_are_those_that_the_package_says():
+    hidden = set(tinygrad_nlp.__all__) & set(dir(builtins))
+    assert hidden == {"abs", "max", "min", "pow", "sum"}
+    assert all(f"`{name}`" in tinygrad_nlp.__doc__ for name in hidden)
 
 
 def test_star_import_gives_the_public_names():

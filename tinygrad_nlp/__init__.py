@@ -1,4 +1,8 @@
-"""tinygrad_nlp: a define-by-run autograd micro-framework for neural language processing, on NumPy or CuPy."""
+"""tinygrad_nlp: a define-by-run autograd micro-framework for neural language processing, on NumPy or CuPy.
+
+Write `import tinygrad_nlp as tn`. As with NumPy and PyTorch, `from tinygrad_nlp import *` would put `abs`, `max`,
+`min`, `pow` and `sum` in the place of Python's own.
+"""
 
 from . import cuda, tuning
 from .autograd import *  # noqa: F403
