@@ -29,7 +29,6 @@ from examples.models.language_model import LanguageModel, RecurrentLM, WindowLM
 from tinygrad_nlp import optim, plot
 from tinygrad_nlp.data import Corpus, DataLoader, RandomWindows, SequentialWindows, read_tokens
 from tinygrad_nlp.decoding import Sampler, beam_search, stream
-from tinygrad_nlp.nn.functional import cross_entropy
 from tinygrad_nlp.text import Tokenizer, Vocab
 from tinygrad_nlp.training import (
     BPTT,
@@ -189,7 +188,7 @@ def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> float:
         optimizer,
         BPTT(model, settings.bptt_window or None, settings.keep)
         if settings.windows == "sequential"
-        else lambda x, y: cross_entropy(model(x)[0], y),
+        else lambda x, y: model.loss(x, y)[0],
         settings.max_norm,
         callbacks=[
             Evaluation(lambda: {VALIDATION: perplexity(model, corpus.valid)}),

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 import benchmarks.__main__ as command
-from benchmarks import harness
+from benchmarks import harness, scaling
 from benchmarks.harness import Product, Result, Workload
 from benchmarks.workloads import WORKLOADS, dates, spiral
 
@@ -240,6 +240,36 @@ def test_table():
     assert lines[0].split()[:3] == ["workload", "ours", "ms"]
     assert lines[1].split() == ["spiral", "0.0510", "123", "-", "0.500", "-", "-", "-", "-"]
     assert lines[2] == "2 threads, openblas 1"
+
+
+# --- scaling ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_slope_is_the_exponent_of_the_upper_half():
+    sizes = [1, 10, 100, 1_000, 10_000]
+    assert scaling.slope(sizes, [7, 7, 100, 1_000, 10_000]) == pytest.approx(1)
+    assert scaling.slope(sizes, [7, 7, 1, 100, 10_000]) == pytest.approx(2)
+
+
+def test_scaling_prints_times_and_slopes_and_draws_them(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    asked = []
+    monkeypatch.setattr(scaling, "ours", lambda model: asked.append((model.steps, model.vocab)))
+    monkeypatch.setattr(scaling, "milliseconds", lambda step: float(asked[-1][0] * asked[-1][1]))
+    scaling.main(["--out", str(tmp_path / "scaling.png")])
+    out = capsys.readouterr().out
+    assert asked == [(t, 1_000) for t in scaling.STEPS] + [(35, v) for v in scaling.WORDS]
+    assert "steps T: time ~ size^1.00" in out
+    assert "words V: time ~ size^1.00" in out
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_time_is_the_median_behind_a_step_that_warms_up(monkeypatch):
+    ticks = iter([0, 1, 0, 2, 0, 50, 0, 3, 0, 100])
+    monkeypatch.setattr(scaling.time, "perf_counter", lambda: next(ticks))
+    calls = []
+    assert scaling.milliseconds(lambda: calls.append(1)) == 3000
+    assert len(calls) == 1 + scaling.SAMPLES
 
 
 # --- workloads --------------------------------------------------------------------------------------------------------

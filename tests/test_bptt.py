@@ -266,6 +266,31 @@ def test_the_perplexity_of_a_random_model_in_many_places_is_near_that_in_one():
     assert perplexity(model, ids, 8, 7) == pytest.approx(perplexity(model, ids, 1), rel=0.02)
 
 
+class WithLoss(Model):
+    """The same, with a loss of its own that never makes the scores."""
+
+    def forward(self, x, state=None):
+        raise AssertionError("the scores were asked for")
+
+    def loss(self, x, targets, state=None):
+        h, state = self.rnn(self.embed(x), state)
+        return F.linear_cross_entropy(self.drop(h), self.out.weight, targets, linear_bias=self.out.bias), state
+
+
+@pytest.mark.parametrize("window", [None, 2])
+def test_a_loss_of_the_model_s_own_takes_the_place_of_that_of_its_scores(window):
+    model, other = Model(dtype=np.float64), WithLoss(dtype=np.float64)
+    other.load_state_dict(model.state_dict())
+    bptt, bptt_other = BPTT(model, window, keep=1.0), BPTT(other, window, keep=1.0)
+    for seed in range(2):  # the second with a carried state
+        x, y = batch(seed=seed)
+        y[0, 3] = y[1, 4] = y[1, 5] = -100
+        losses = bptt(x, y), bptt_other(x, y)
+        assert float(losses[1]) == pytest.approx(float(losses[0]), rel=1e-12)
+        assert_equal(gradients(other, losses[1]), gradients(model, losses[0]))
+    assert perplexity(other, IDS[:50], 4, 5) == pytest.approx(perplexity(model, IDS[:50], 4, 5), rel=1e-12)
+
+
 def test_a_text_without_a_second_token_has_no_perplexity():
     for few in (IDS[:0], IDS[:1]):
         with pytest.raises(ValueError, match="at least 2 are needed"):

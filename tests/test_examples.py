@@ -499,7 +499,7 @@ def test_a_language_model_is_resumed_as_if_it_had_never_stopped(rhyme, tmp_path,
     name = "WindowLM" if cell == "mlp" else "RecurrentLM"
     with monkeypatch.context() as patch:
         model = getattr(language_model, name)
-        patch.setattr(model, "forward", interrupted(model.forward, at_call=6))
+        patch.setattr(model, "loss", interrupted(model.loss, at_call=6))
         with pytest.raises(SystemExit) as end:
             language_model.train(part)
     assert end.value.code == 130

@@ -167,6 +167,64 @@ def _workload(name: str, text: str, model: Model) -> Workload:
     )
 
 
+# --- generation -------------------------------------------------------------------------------------------------------
+
+TOKENS, GENERATOR = 1000, Model("LSTM", 10_000, 100, 100, batch=1, steps=1)
+
+
+def ours_generation() -> Step:
+    """Greedy generation with tinygrad_nlp, token by token."""
+    import tinygrad_nlp as tn
+    from tinygrad_nlp import nn
+    from tinygrad_nlp.decoding import greedy
+
+    class LanguageModel(nn.Module):
+        def __init__(self) -> None:
+            self.embed = nn.Embedding(GENERATOR.vocab, GENERATOR.embed or 0)
+            self.lstm = nn.LSTM(GENERATOR.embed or 0, GENERATOR.hidden)
+            self.out = nn.Linear(GENERATOR.hidden, GENERATOR.vocab)
+
+        def forward(self, ids: np.ndarray, state: object) -> tuple[tn.Variable, object]:
+            hs, state = self.lstm(self.embed(ids[:, None]), state)
+            return self.out(hs[:, 0]), state
+
+    tn.manual_seed(0)
+    model = LanguageModel().eval()
+    return lambda: greedy(model, None, [0], TOKENS)
+
+
+def pytorch_generation(compiled: bool = False) -> Step:
+    """The same with PyTorch."""
+    import torch
+    from torch import nn
+
+    class LanguageModel(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(GENERATOR.vocab, GENERATOR.embed or 0)
+            self.lstm = nn.LSTM(GENERATOR.embed or 0, GENERATOR.hidden, batch_first=True)
+            self.out = nn.Linear(GENERATOR.hidden, GENERATOR.vocab)
+
+        def forward(self, ids: torch.Tensor, state: object) -> tuple[torch.Tensor, object]:
+            hs, state = self.lstm(self.embed(ids), state)
+            return self.out(hs[:, -1]), state
+
+    torch.manual_seed(0)
+    model = LanguageModel().eval()
+    scores_of = torch.compile(model) if compiled else model
+
+    @torch.inference_mode()
+    def step() -> list[int]:
+        ids, state, written = torch.zeros((1, 1), dtype=torch.int64), None, []
+        for _ in range(TOKENS):
+            scores, state = scores_of(ids, state)
+            ids = scores.argmax(dim=-1, keepdim=True)
+            written.append(ids.item())
+        return written
+
+    return step
+
+
 # --- adaptive softmax -------------------------------------------------------------------------------------------------
 
 ROWS, FEATURES, WORDS, CUTOFFS = 700, 256, 100_000, [2_000, 20_000]
@@ -241,6 +299,14 @@ WORKLOADS = [
         "gru_lm",
         "a language model of 28 characters: one-hot, GRU 256, 32 steps, batch 1,024",
         Model("GRU", 28, None, 256, batch=1024, steps=32),
+    ),
+    Workload(
+        name="generation",
+        text="a token of 1,000 that a language model of 10,000 words writes: embedding 100, LSTM 100, batch 1, greedy",
+        ours=ours_generation,
+        torch=pytorch_generation,
+        floor=lambda: [],
+        operations=TOKENS,
     ),
     Workload(
         name="adaptive",

@@ -1,7 +1,8 @@
 """Language models: recurrent ones (document 000, chapters 5 and 6) and one that sees a window (document 002).
 
 Each is called with ids (N, T) and a state, None at the start, and returns the scores of the ids that follow, (N, T, V),
-and the new state: what training, perplexity and decoding ask of a language model.
+and the new state: what decoding asks of a language model. Training and perplexity use its `loss`, which never holds the
+scores of all N T ids at once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import tinygrad_nlp as tn
 from tinygrad_nlp import nn
 from tinygrad_nlp.decoding import take_rows
+from tinygrad_nlp.nn.functional import linear_cross_entropy
 
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -64,8 +66,18 @@ class RecurrentLM(nn.Module):
 
     def forward(self, x: np.ndarray, state: Any = None) -> tuple[Any, Any]:
         """Ids (N, T) and the layers' state → scores (N, T, V) and the new state."""
+        h, state = self.hidden(x, state)
+        return self.out(h), state
+
+    def loss(self, x: np.ndarray, targets: np.ndarray, state: Any = None) -> tuple[Any, Any]:
+        """Ids (N, T), those that follow (N, T) and the layers' state → their mean loss and the new state."""
+        h, state = self.hidden(x, state)
+        return linear_cross_entropy(h, self.out.weight, targets, linear_bias=self.out.bias), state
+
+    def hidden(self, x: np.ndarray, state: Any = None) -> tuple[Any, Any]:
+        """Ids (N, T) and the layers' state → what the affine layer sees (N, T, H) and the new state."""
         h, state = self.rnn(self.drop(self.embed(x)), state)
-        return self.out(self.drop(h)), state
+        return self.drop(h), state
 
     def step(self, ids: np.ndarray, state: Any) -> tuple[Any, Any]:
         """Ids (N,) → the scores of the next (N, V), and the new state: a step for `decoding`."""
@@ -102,11 +114,23 @@ class WindowLM(nn.Module):
 
     def forward(self, x: np.ndarray, state: np.ndarray | None = None) -> tuple[Any, np.ndarray]:
         """Ids (N, T) and those before (N, n - 1) → scores (N, T, V), and the last n - 1 ids."""
+        h, state = self.tanh_layer(x, state)
+        return self.out(h), state
+
+    def loss(
+        self, x: np.ndarray, targets: np.ndarray, state: np.ndarray | None = None
+    ) -> tuple[tn.Variable, np.ndarray]:
+        """Ids (N, T), those that follow (N, T) and those before (N, n - 1) → the mean loss, and the last n - 1 ids."""
+        h, state = self.tanh_layer(x, state)
+        return linear_cross_entropy(h, self.out.weight, targets, linear_bias=self.out.bias), state
+
+    def tanh_layer(self, x: np.ndarray, state: np.ndarray | None = None) -> tuple[Any, np.ndarray]:
+        """Ids (N, T) and those before (N, n - 1) → what the affine layer sees (N, T, H), and the last n - 1 ids."""
         past = np.full((len(x), self.n - 1), self.start) if state is None else state
         ids = np.concatenate((past, x), axis=1)[:, 1:]
         windows = np.lib.stride_tricks.sliding_window_view(ids, self.n - 1, axis=1)
         seen = self.drop(self.embed(windows)).reshape(*x.shape, -1)
-        return self.out(self.drop(tn.tanh(self.hidden(seen)))), ids[:, ids.shape[1] - self.n + 1 :]
+        return self.drop(tn.tanh(self.hidden(seen))), ids[:, ids.shape[1] - self.n + 1 :]
 
     def step(self, ids: np.ndarray, state: Any) -> tuple[Any, Any]:
         """Ids (N,) → the scores of the next (N, V), and the new state: a step for `decoding`."""

@@ -1,7 +1,9 @@
 """Back-propagation through time for language models: full, truncated, and truncated at random; and perplexity.
 
 A language model here is any Module that is called with ids (N, T) and a state, None at the start of a text, and returns
-the scores of the ids that follow (N, T, V) and the state after the last step.
+the scores of the ids that follow (N, T, V) and the state after the last step. It may have a method `loss(ids, targets,
+state)` besides, which returns the mean cross-entropy of these scores and the same state; then that is called, and need
+not hold all scores at once (`nn.functional.linear_cross_entropy`).
 """
 
 from __future__ import annotations
@@ -113,9 +115,8 @@ def loss_over_windows(
     for start, factor in zip(starts, [1.0, *factors], strict=True):
         steps = slice(start, start + window)
         state = map_nested(functools.partial(_scale_gradient, factor=factor), state)
-        scores, state = model(x[:, steps], state)
+        loss, state = _loss(model, x[:, steps], y[:, steps], state)
         share = counted[:, steps].sum() / max(counted.sum(), 1)
-        loss = cross_entropy(scores, y[:, steps])
         total = loss if len(starts) == 1 else total + loss * float(share)
     return total, state
 
@@ -160,11 +161,19 @@ def perplexity(model: Module, ids: np.ndarray, batch_size: int = 10, num_steps: 
     try:
         with no_grad():
             for x, y in loader:
-                scores, state = model(x, state)
-                total += float(cross_entropy(scores, y)) * int((y != IGNORE).sum())
+                loss, state = _loss(model, x, y, state)
+                total += float(loss) * int((y != IGNORE).sum())
     finally:
         model.train(training)
     return float(np.exp(total / (len(ids) - 1)))
+
+
+def _loss(model: Module, x: np.ndarray, y: np.ndarray, state: Any) -> tuple[Any, Any]:
+    """The mean loss of a batch, and the state behind it: by the model's own method, where it has one."""
+    if hasattr(model, "loss"):
+        return model.loss(x, y, state)
+    scores, state = model(x, state)
+    return cross_entropy(scores, y), state
 
 
 def _detach(part: Any) -> Any:
