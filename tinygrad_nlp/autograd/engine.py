@@ -148,12 +148,14 @@ def backpropagate(
     waiting: dict[int, Node] = {}
 
     def give(node: Node, gradient: Gradient) -> None:
-        if node in table:
-            if node in owned and type(gradient) is type(table[node]) and is_array(gradient):
-                table[node] += gradient
+        total = table.get(node)
+        if total is not None:
+            if node in owned and type(gradient) is type(total):
+                total += gradient  # in place for arrays; a new sum for all else
             else:
-                table[node] = table[node] + gradient
+                total = total + gradient
                 owned.add(node)
+            table[node] = total
             return
         table[node] = gradient
         if node.order:
