@@ -20,7 +20,7 @@ from benchmarks.workloads.language_models import Model, ours
 
 STEPS = (16, 32, 64, 128, 256, 512, 1024)
 WORDS = (1_000, 3_000, 10_000, 30_000, 100_000)
-SAMPLES = 5
+WARM_UP, SAMPLES = 3, 7
 PICTURE = Path(__file__).parents[1] / "docs" / "figures" / "scaling.png"
 
 
@@ -35,8 +35,9 @@ def of_words(words: int) -> Model:
 
 
 def milliseconds(step: Step) -> float:
-    """The median time of a step, behind one that warms up."""
-    step()
+    """The median time of a step, behind some that warm up threads and memory."""
+    for _ in range(WARM_UP):
+        step()
     samples = []
     for _ in range(SAMPLES):
         start = time.perf_counter()

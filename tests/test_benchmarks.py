@@ -264,12 +264,12 @@ def test_scaling_prints_times_and_slopes_and_draws_them(monkeypatch, tmp_path, c
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_time_is_the_median_behind_a_step_that_warms_up(monkeypatch):
-    ticks = iter([0, 1, 0, 2, 0, 50, 0, 3, 0, 100])
+def test_a_time_is_the_median_behind_steps_that_warm_up(monkeypatch):
+    ticks = iter([0, 1, 0, 2, 0, 50, 0, 3, 0, 100, 0, 1, 0, 70])
     monkeypatch.setattr(scaling.time, "perf_counter", lambda: next(ticks))
     calls = []
     assert scaling.milliseconds(lambda: calls.append(1)) == 3000
-    assert len(calls) == 1 + scaling.SAMPLES
+    assert len(calls) == scaling.WARM_UP + scaling.SAMPLES
 
 
 # --- workloads --------------------------------------------------------------------------------------------------------
