@@ -1,9 +1,10 @@
 # make run: install and train the date model.  make test: the whole suite.  make lint: style, types, floors.
 # make oracle: install PyTorch and HIPS autograd, and ask them whether values and gradients are right.
+# make kernels: install NVIDIA's compiler (85 MB; Linux and Windows), and compile the kernels for all kinds of GPUs.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test oracle lint bench clean
+.PHONY: run test oracle kernels lint bench clean
 
 run: .venv/.examples
 	$(BIN)/python -m examples.dates train
@@ -13,6 +14,9 @@ test: .venv/.dev
 
 oracle: .venv/.oracle
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/oracle
+
+kernels: .venv/.kernels
+	$(BIN)/python -m pytest tests/test_kernels.py
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -35,6 +39,10 @@ bench: .venv/.examples
 
 .venv/.oracle: .venv/.dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group oracle
+	@touch $@
+
+.venv/.kernels: .venv/.dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group nvrtc
 	@touch $@
 
 clean:

@@ -2,7 +2,7 @@
 
 Its arrays wrap arrays of NumPy and are none, so that what mixes the two raises as it would on a GPU: operators,
 functions, `out=` and `np.asarray`. Only what CuPy 14 has is there. What it cannot show: CUDA's own errors, speed,
-rounding, the order of atomic additions, and ids out of range, which CuPy wraps around and this refuses.
+rounding, the order of atomic additions and of threads, and ids out of range, which CuPy wraps around and this refuses.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import scipy.special
+
+from tests import cuda_shim
 
 DEVICES = 2
 
@@ -364,6 +366,18 @@ def array(x, dtype=None, copy=True, order="K"):
     return wrap(np.array(unwrap(x, indices=True), dtype, order=order), device=current.device)
 
 
+class RawKernel:
+    """A kernel of CUDA C++, which the compiler of this machine makes into a loop over the threads."""
+
+    def __init__(self, code, name, options=()):
+        self.run = cuda_shim.compiled(code, name)
+
+    def __call__(self, grid, block, args):
+        if same_device(parents_of(*args)) != current.device:
+            raise ValueError("Array device must be same as the current device")
+        self.run(grid, block, unwrap(args))
+
+
 cuda = Module(
     "cupy.cuda",
     SimpleNamespace(),
@@ -376,6 +390,7 @@ cupy = Module(
     np,
     LACKING,
     ndarray=ndarray,
+    RawKernel=RawKernel,
     cuda=cuda,
     array=array,
     asarray=asarray,

@@ -1,4 +1,4 @@
-"""NumPy or CuPy: which module an array belongs to, devices, random streams, scatter.
+"""NumPy or CuPy: which module an array belongs to, devices, kernels of CUDA, random streams, scatter.
 
 The only file that imports cupy, and only when an array or a user asks for a GPU. Most of the library needs none of it:
 NumPy's functions dispatch on their arguments, so `np.exp(x)` of a CuPy array is computed by CuPy.
@@ -6,7 +6,9 @@ NumPy's functions dispatch on their arguments, so `np.exp(x)` of a CuPy array is
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.resources
 import importlib.util
 import sys
 import threading
@@ -167,6 +169,68 @@ def special_functions(x: object) -> ModuleType:
     return importlib.import_module("scipy.special" if device_of(x) == "cpu" else "cupyx.scipy.special")
 
 
+# --- kernels of CUDA --------------------------------------------------------------------------------------------------
+
+_BLOCK = 128  # threads
+_TYPES_OF_C = {"float32": "float", "float64": "double"}
+
+
+def has_kernels(*arrays: Array) -> bool:
+    """Whether `launch` can take these arrays: on a GPU, contiguous, all float32 or all float64.
+
+    Args:
+        *arrays: of any shapes; at least one.
+
+    Returns:
+        True or False; where False, NumPy's functions do the work, on either device.
+    """
+    first = arrays[0]
+    return device_of(first) != "cpu" and all(
+        a.dtype == first.dtype and a.dtype.name in _TYPES_OF_C and a.flags.c_contiguous for a in arrays
+    )
+
+
+def launch(kernel: str, threads: int, like: Array, *arguments: Any) -> None:
+    """Run a kernel of `kernels/*.cu`; it gets the number of threads, and then the arguments.
+
+    Args:
+        kernel: "lstm.forward" is the function forward of lstm.cu.
+        threads: how many it wants, 0 or more, as a rule one for each element.
+        like: an array of CuPy, float32 or float64: which type `real` is, and the GPU.
+        *arguments: arrays on that GPU, of which the kernel gets the first element's address; integers, which are
+            `long long` there; floats, which are `real`.
+    """
+    if threads:  # CUDA refuses a grid of no blocks
+        number = like.dtype.type
+        given = [
+            np.int64(a) if isinstance(a, int | np.integer) else number(a) if isinstance(a, float | np.floating) else a
+            for a in arguments
+        ]
+        with like.device:
+            run = _kernel(kernel, like.dtype.name)
+            run((-(-threads // _BLOCK),), (_BLOCK,), (np.int64(threads), *given))
+
+
+def kernel_source(file: str, dtype: str) -> str:
+    """The text of `kernels/<file>.cu` for one dtype, as it goes to the compiler.
+
+    Args:
+        file: its name without the ending, as "lstm".
+        dtype: "float32" or "float64".
+
+    Returns:
+        CUDA C++.
+    """
+    text = (importlib.resources.files(__package__) / "kernels" / f"{file}.cu").read_text(encoding="utf-8")
+    return f"typedef {_TYPES_OF_C[dtype]} real;\n#line 1\n{text}"
+
+
+@functools.cache
+def _kernel(kernel: str, dtype: str) -> Any:
+    file, _, function = kernel.partition(".")
+    return _cupy().RawKernel(kernel_source(file, dtype), function)
+
+
 # --- random streams ---------------------------------------------------------------------------------------------------
 
 _seeds = np.random.SeedSequence()  # what the streams of threads are spawned from
@@ -247,6 +311,11 @@ def sum_duplicates(rows: Array, values: Array) -> tuple[Array, Array]:
         return rows, values
     if xp is np:
         return rows[first], np.add.reduceat(values, first, axis=0)
+    if has_kernels(values):
+        sums = xp.empty((len(first), *values.shape[1:]), values.dtype)
+        width = sums.size // len(first)
+        launch("segments.sum", sums.size, values, width, len(rows), first, values, sums)
+        return rows[first], sums
     sums = xp.zeros((len(first), *values.shape[1:]), values.dtype)
     # CuPy's reduceat takes differences of running sums, which lose digits.
     xp.add.at(sums, xp.searchsorted(rows[first], rows), values)

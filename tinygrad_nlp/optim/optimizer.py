@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..autograd import RowSparse, Variable
-from ..backend import Array, asnumpy, get_array_module
+from ..backend import Array, asnumpy, get_array_module, has_kernels, launch
 
 BLOCK = 2**15  # elements: a parameter, its gradient, two moments and one more array make 640 kB of float32
 
@@ -255,6 +255,10 @@ class Adam(Optimizer):
         m, v = state
         beta1, beta2 = self.betas
         correction1, correction2 = 1 - beta1**self.t, math.sqrt(1 - beta2**self.t)
+        if has_kernels(data, gradient, m, v):
+            eps, step = self.eps * correction2, self.lr * correction2 / correction1
+            launch("adam.step", data.size, data, data, gradient, m, v, 1.0 - beta1, 1.0 - beta2, eps, float(step))
+            return
         # m += (1 - β₁)(g - m);  v += (1 - β₂)(g² - v)
         s = np.subtract(gradient, m, out=np.empty_like(m))  # an array also where m has no axes
         s *= 1 - beta1

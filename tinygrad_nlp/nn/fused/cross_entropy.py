@@ -8,7 +8,7 @@ import numpy as np
 
 from ...autograd import Fused
 from ...autograd.ops import getitem, log_softmax, reshape, sum
-from ...backend import Array, get_array_module
+from ...backend import Array, get_array_module, has_kernels, launch
 
 
 class CrossEntropy(Fused):
@@ -25,7 +25,7 @@ class CrossEntropy(Fused):
     name = "cross_entropy"
 
     def __init__(self, targets: Array, ignore_index: int) -> None:
-        self.targets = targets
+        self.targets, self.ignore_index = targets, ignore_index
         self.counted = np.flatnonzero(targets != ignore_index)
 
     def definition(self, logits: Any) -> Any:
@@ -38,6 +38,11 @@ class CrossEntropy(Fused):
         xp = get_array_module(logits)
         rows = logits.reshape(-1, logits.shape[-1])
         count = max(len(self.counted), 1)
+        if has_kernels(rows):
+            losses, gradient = self.on_gpu(rows, count)
+            if self.edges is not None:
+                self.saved = (gradient.reshape(logits.shape),)
+            return losses.sum() / count
         at_target = self.counted, self.targets[self.counted]
         gradient = rows - rows.max(axis=1, keepdims=True)
         picked = gradient[at_target]
@@ -53,6 +58,17 @@ class CrossEntropy(Fused):
                 gradient[ignored] = 0
             self.saved = (gradient.reshape(logits.shape),)
         return loss
+
+    def on_gpu(self, rows: Array, count: int) -> tuple[Array, Array]:
+        """The loss of each row and the gradient, by kernels of CUDA."""
+        xp, width = get_array_module(rows), rows.shape[1]
+        targets = self.targets.astype(np.int64)
+        largest, gradient, losses = rows.max(axis=1), xp.empty_like(rows), xp.zeros(len(rows), rows.dtype)
+        launch("cross_entropy.exponentials", rows.size, rows, width, rows, largest, gradient)
+        total, ignored = gradient.sum(axis=1), self.ignore_index
+        given = width, count, ignored, targets, rows, largest, total, gradient, losses
+        launch("cross_entropy.gradient", rows.size, rows, *given)
+        return losses, gradient
 
     def backward(self, gy: Array) -> Array:
         (gradient,) = self.saved

@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from ...autograd.ops import linear, sigmoid, split, tanh
-from ...backend import Array, get_array_module
+from ...backend import Array, get_array_module, has_kernels, launch
 from ...threads import matmul
 from .recurrence import Part, Recurrence, sigmoid_from_tanh, weight_of_step
 
@@ -162,6 +162,11 @@ class _ResetAfter(_Part):
             sigmoids += self.inputs[hidden:, t]
             n_h += weight[3 * hidden :, hidden, None]
             n_x = self.inputs[:hidden, t]
+        if has_kernels(self.z):
+            batch, h, h_new = self.z.shape[2], self.h[:, t], self.h[:, t + 1]
+            rows = n_x.strides[0] // n_x.itemsize, (self.steps + 1) * batch
+            launch("gru.forward", hidden * batch, state, batch, *rows, state, n_x, h, h_new)
+            return
         xp.tanh(sigmoids, out=sigmoids)
         sigmoid_from_tanh(sigmoids)
         xp.multiply(sigmoids[:hidden], n_h, out=self.product)
@@ -172,12 +177,17 @@ class _ResetAfter(_Part):
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
         xp = get_array_module(self.z)
         states, dgates = self.gates_of(t), self.dgates[:, :, t]
-        n, r, _, n_h = states
-        dn, dr, dz, dn_h = dgates
-        self.blend_back(t, dh, n, states[1:3], dn, dz)
-        xp.multiply(dn, r, out=dn_h)
-        xp.multiply(dn, n_h, out=self.product)
-        xp.multiply(self.product, self.slopes[0], out=dr)
+        if has_kernels(self.z):
+            batch, row = self.z.shape[2], self.steps * self.z.shape[2]
+            strides = row + batch, row, self.hidden * row
+            launch("gru.backward", dh.size, dh, batch, *strides, states, self.h[:, t], dh, dgates)
+        else:
+            n, r, _, n_h = states
+            dn, dr, dz, dn_h = dgates
+            self.blend_back(t, dh, n, states[1:3], dn, dz)
+            xp.multiply(dn, r, out=dn_h)
+            xp.multiply(dn, n_h, out=self.product)
+            xp.multiply(self.product, self.slopes[0], out=dr)
         if t > 0 or self.first_is_wanted:
             matmul(self.weight_hh.T, dgates[1:].reshape(3 * self.hidden, dh.shape[1]), out=self.through)
             self.add_through(dh, self.through)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...autograd import Fused
 from ...autograd.ops import mean, sqrt
-from ...backend import Array, get_array_module
+from ...backend import Array, get_array_module, has_kernels, launch
 
 
 class LayerNorm(Fused):
@@ -41,9 +41,13 @@ class LayerNorm(Fused):
             rows = rows.astype(xp.promote_types(x.dtype, xp.float32), copy=False)  # squares of float16 overflow
             rows = rows - rows.mean(axis=1, keepdims=True)
             scale = 1 / xp.sqrt((rows * rows).mean(axis=1, keepdims=True) + self.eps)
-            rows *= scale
             if self.edges is not None:
                 self.saved = rows, scale
+            if weight is not None and bias is not None and has_kernels(rows, weight, bias):
+                y = xp.empty_like(rows)
+                launch("layer_norm.forward", rows.size, rows, size, scale, weight, bias, rows, y)
+                return y.reshape(x.shape).astype(x.dtype, copy=False)
+            rows *= scale
         y = rows if weight is None else rows * weight.reshape(-1)
         y = y if bias is None else y + bias.reshape(-1)
         return y.reshape(x.shape).astype(x.dtype, copy=False)
@@ -54,13 +58,20 @@ class LayerNorm(Fused):
         x, weight, bias = (*self.inputs, None, None)[:3]
         to_x, to_weight, to_bias = (*self.edges, None, None)[:3]
         rows, scale = self.saved
+        xp = get_array_module(rows)
         dy = dy.reshape(rows.shape)
         dx = dweight = dbias = None
         if to_x is not None:
             # What moves all of a row alike, or stretches it, is taken away again: it has no gradient.
             drows = dy if weight is None else dy * weight.reshape(-1)
             stretch = (drows * rows).mean(axis=1, keepdims=True)
-            dx = (scale * (drows - drows.mean(axis=1, keepdims=True) - rows * stretch)).reshape(x.shape)
+            mean_drows = drows.mean(axis=1, keepdims=True)
+            if has_kernels(rows, drows):
+                dx, given = xp.empty_like(rows), (scale, mean_drows, stretch, rows, drows)
+                launch("layer_norm.backward", rows.size, rows, rows.shape[1], *given, dx)
+            else:
+                dx = scale * (drows - mean_drows - rows * stretch)
+            dx = dx.reshape(x.shape)
         if to_weight is not None:
             dweight = (dy * rows).sum(axis=0).reshape(weight.shape)
         if to_bias is not None:

@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from ...autograd.ops import linear, sigmoid, split, tanh
-from ...backend import Array, get_array_module
+from ...backend import Array, get_array_module, has_kernels, launch
 from ...threads import matmul
 from .recurrence import Part, Recurrence, sigmoid_from_tanh, weight_of_step
 
@@ -121,6 +121,7 @@ class _Part(Part):
         xp = get_array_module(self.z)
         n, size = self.z.shape[2], len(self.weight)
         self.gates = size // self.hidden
+        self.in_one = self.gates == 4 and self.peepholes is None and has_kernels(self.z)  # a kernel of CUDA does a step
         self.kept = self.steps if keep else 1  # without a backward, the arrays of two steps serve all
         self.states = xp.empty((self.kept + 1, size + self.hidden, n), self.z.dtype)
         self.tanh_cells = xp.empty((self.kept, self.hidden, n), self.z.dtype)
@@ -144,6 +145,10 @@ class _Part(Part):
         state, tanh_c = self.states[t % (self.kept + 1)], self.tanh_cells[t % self.kept]
         gates, c, c_new = state[:-hidden], state[-hidden:], self.cell(t + 1)
         self.affine(t, gates)
+        if self.in_one:
+            h_new = self.h[:, t + 1]
+            launch("lstm.forward", hidden * n, state, n, (self.steps + 1) * n, state, c_new, tanh_c, h_new)
+            return
         if self.peepholes is None:
             xp.tanh(gates, out=gates)
             sigmoid_from_tanh(gates[:-hidden])
@@ -176,12 +181,26 @@ class _Part(Part):
         self.through_tanh = xp.empty((self.hidden, n), dtype)
 
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
-        xp = get_array_module(self.z)
         (dc,) = others
+        hidden, n = self.hidden, self.z.shape[2]
+        dgates = self.dgates[:, :, t]
+        if self.in_one:
+            state, row = self.states[t], self.steps * n
+            launch("lstm.backward", hidden * n, state, n, row, hidden * row, state, self.tanh_cells[t], dh, dc, dgates)
+        else:
+            self.through_gates(t, dh, dc, dgates)
+        if t > 0 or self.first_is_wanted:
+            matmul(self.weight_hh.T, dgates.reshape(self.gates * hidden, n), out=dh)
+            if self.dropped is not None:
+                dh *= self.dropped
+
+    def through_gates(self, t: int, dh: Array, dc: Array, dgates: Array) -> None:
+        """From dh and dc to `dgates` (G, H, n), and to the dc before the step, in place."""
+        xp = get_array_module(self.z)
         hidden, n = self.hidden, self.z.shape[2]
         gates = self.states[t, :-hidden].reshape(self.gates, hidden, n)
         tanh_c = self.tanh_cells[t]
-        dvalues, slopes, through_tanh, dgates = self.dvalues, self.slopes, self.through_tanh, self.dgates[:, :, t]
+        dvalues, slopes, through_tanh = self.dvalues, self.slopes, self.through_tanh
         # The slope of σ is σ - σ², that of tanh 1 - tanh².
         xp.multiply(gates, gates, out=slopes)
         xp.subtract(gates[:-1], slopes[:-1], out=slopes[:-1])
@@ -207,10 +226,6 @@ class _Part(Part):
             dc *= gates[2]
         if self.peepholes is not None:
             dc += (self.peepholes[1:] * dgates[:-2]).sum(axis=0)
-        if t > 0 or self.first_is_wanted:
-            matmul(self.weight_hh.T, dgates.reshape(self.gates * hidden, n), out=dh)
-            if self.dropped is not None:
-                dh *= self.dropped
 
     def weight_gradients(self) -> tuple[Array, ...]:
         gradients = super().weight_gradients()
