@@ -1,8 +1,7 @@
 """`python -m benchmarks.scaling`: what a training step costs against the steps T of a window and the words V.
 
-Both should be linear: the slope of the logarithm of the time against that of T or V comes to 1 at most, and is printed
-for the upper half of the sizes, where what each step costs besides no longer counts. The picture is
-`docs/figures/scaling.png`.
+Both should be linear: the slope of the logarithm of the time against that of T or V is then 1. It is printed for the
+upper half of the sizes, where what each step costs besides counts for little. Picture: `docs/figures/scaling.png`.
 """
 
 from __future__ import annotations
