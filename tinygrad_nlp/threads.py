@@ -167,8 +167,8 @@ def blas_alone() -> Iterator[None]:
 def _set_blas_threads(counts: Sequence[int]) -> None:
     for library, threads in zip(_blas(), counts, strict=True):
         # From 3.8 on, threadpoolctl lets only the first thread that sets OpenBLAS set it again; others do nothing,
-        # silently. Here the lock keeps threads apart, and the one that restores need not be the one that held: so this
-        # takes what does the setting behind that rule, which it has from 3.8 on. To lift the rule each time and to
-        # set it up again took 12 µs around a product, a quarter of what many products take themselves.
-        set_threads = getattr(library, "_real_set_num_threads", library.set_num_threads)
-        set_threads(threads)
+        # silently. Here the lock keeps threads apart, and the one that restores need not be the one that held.
+        release = getattr(library, "clear_controlling_thread", lambda force: None)
+        release(force=True)
+        library.set_num_threads(threads)
+        release(force=True)
