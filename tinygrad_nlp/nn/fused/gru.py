@@ -81,6 +81,7 @@ class GRU(Recurrence):
 class _Part(Part):
     """What both kernels share: h = (1 - z) n + z h, which is n + z (h - n)."""
 
+    joins = False
     gates: int  # rows of states and dgates, as many times H
     states: Array
 
@@ -104,10 +105,9 @@ class _Part(Part):
         self.difference *= z
         xp.add(n, self.difference, out=self.h[:, t + 1])
 
-    def begin_back(self, weight_hh: Array) -> None:
+    def begin_back(self) -> None:
         xp = get_array_module(self.z)
         size = self.hidden, self.z.shape[2]
-        self.weight_hh = weight_hh
         self.dgates = xp.empty((self.gates, size[0], self.steps, size[1]), self.z.dtype)
         self.slopes, self.through = xp.empty((2, *size), self.z.dtype), xp.empty(size, self.z.dtype)
 
@@ -189,7 +189,7 @@ class _ResetAfter(_Part):
             xp.multiply(dn, n_h, out=self.product)
             xp.multiply(self.product, self.slopes[0], out=dr)
         if t > 0 or self.first_is_wanted:
-            matmul(self.weight_hh.T, dgates[1:].reshape(3 * self.hidden, dh.shape[1]), out=self.through)
+            matmul(self.weight_back.T, dgates[1:].reshape(3 * self.hidden, dh.shape[1]), out=self.through)
             self.add_through(dh, self.through)
 
     def input_gradient(self, weight_ih: Array) -> Array:
@@ -242,10 +242,10 @@ class _ResetBefore(_Part):
         dr, dz, dn = dgates
         sigmoids = 2 * self.hidden
         self.blend_back(t, dh, n, states[:2], dn, dz)
-        dreset = matmul(self.weight_hh[sigmoids:].T, dn, out=self.product)
+        dreset = matmul(self.weight_back[sigmoids:].T, dn, out=self.product)
         xp.multiply(dreset, self.z[: self.hidden, t], out=self.difference)
         xp.multiply(self.difference, self.slopes[0], out=dr)
-        matmul(self.weight_hh[:sigmoids].T, dgates[:2].reshape(sigmoids, dh.shape[1]), out=self.through)
+        matmul(self.weight_back[:sigmoids].T, dgates[:2].reshape(sigmoids, dh.shape[1]), out=self.through)
         dreset *= r
         self.through += dreset
         self.add_through(dh, self.through)

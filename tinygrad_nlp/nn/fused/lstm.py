@@ -7,7 +7,6 @@ from typing import Any
 
 from ...autograd.ops import linear, sigmoid, split, tanh
 from ...backend import Array, get_array_module, has_kernels, launch
-from ...threads import matmul
 from .recurrence import Part, Recurrence, sigmoid_from_tanh, weight_of_step
 
 
@@ -171,9 +170,8 @@ class _Part(Part):
         xp.tanh(c_new, out=tanh_c)
         xp.multiply(o, tanh_c, out=self.h[:, t + 1])
 
-    def begin_back(self, weight_hh: Array) -> None:
+    def begin_back(self) -> None:
         xp = get_array_module(self.z)
-        self.weight_hh = weight_hh
         n, dtype = self.z.shape[2], self.z.dtype
         self.dgates = xp.empty((self.gates, self.hidden, self.steps, n), dtype)
         self.dvalues = xp.empty((self.gates, self.hidden, n), dtype)  # of o, i, f, g themselves
@@ -189,10 +187,7 @@ class _Part(Part):
             launch("lstm.backward", hidden * n, state, n, row, hidden * row, state, self.tanh_cells[t], dh, dc, dgates)
         else:
             self.through_gates(t, dh, dc, dgates)
-        if t > 0 or self.first_is_wanted:
-            matmul(self.weight_hh.T, dgates.reshape(self.gates * hidden, n), out=dh)
-            if self.dropped is not None:
-                dh *= self.dropped
+        self.through_products(t, dgates.reshape(self.gates * hidden, n))
 
     def through_gates(self, t: int, dh: Array, dc: Array, dgates: Array) -> None:
         """From dh and dc to `dgates` (G, H, n), and to the dc before the step, in place."""

@@ -26,7 +26,8 @@ class Recurrence(Fused):
     - Inside, arrays are (features, batch): a gate is one contiguous block.
     - A step of a large batch has one product, [W_hh, b, W_ih] · [h, 1, x]. In a small batch, products are slow: there
       W_ih x + b is one product for all steps, and a step is left with W_hh h.
-    - The gradients of the input and of the weights, biases too, are one product each for all steps.
+    - On the way back it is the same: [W_hh, W_ih]ᵀ for h and x at once, or x at all steps at once.
+    - The gradients of the weights, biases too, are one product for all steps.
     - A large batch is cut into one part per core; the parts run through the time loop side by side.
 
     Args:
@@ -106,13 +107,11 @@ class Recurrence(Fused):
         def run(part: Part) -> tuple[Array, ...]:
             rows = part.rows
             part.first_is_wanted = first_is_wanted
-            dstate = part.backward(self._in_time(dhs[rows]), [d[rows] for d in dlast], weights[1])
+            dx_of_part = None if dx is None else self._in_time(dx[rows])
+            dlast_of_part = [d[rows] for d in dlast]
+            dstate = part.backward(self._in_time(dhs[rows]), dlast_of_part, weights[0], weights[1], dx_of_part)
             for array, d in zip(dfirst, dstate, strict=True):
                 array[rows] = d.T
-            if dx is not None:
-                n, steps, features = dx[rows].shape
-                through = part.input_gradient(weights[0]).reshape(steps, n, features)
-                self._in_time(dx[rows])[...] = through.transpose(1, 0, 2)
             return part.weight_gradients() if learns else ()
 
         of_parts = zip(*side_by_side(run, self.saved), strict=True)
@@ -155,11 +154,18 @@ class Part:
         h: (H, T + 1, n), before each step and after the last: rows of z, unless dropout keeps them apart.
         inputs: (G, T, n), b + W_ih x of all steps; None in a large batch.
         dgates: (gates, H, T, n), in backward: the gradients of what goes into σ and tanh.
+        weight_back: [W_hh, W_ih], (G, H + D), or W_hh alone, (G, H), in backward.
+        dproducts: (H + D, n) or (H, n), in backward: the gradient of h, and that of x in the step just left.
+        dx: (n, T, D), to which `through_products` writes the gradient of x; None where that is not for it to do.
         first_is_wanted: whether backward shall give the gradient of the first state; else step 0 needs no product.
     """
 
     further: int = 0  # rows of z that a subclass wants besides, as many times H
+    joins: bool = True  # whether all gates see h and x, added up, so that their gradients can be one product
     dgates: Array
+    weight_back: Array
+    dproducts: Array
+    dx: Array | None
     first_is_wanted: bool
 
     def __init__(self, rows: slice, mask: Array | None, dropped: Array | None, *, weight: Array) -> None:
@@ -230,17 +236,28 @@ class Part:
 
     # --- backward -----------------------------------------------------------------------------------------------------
 
-    def backward(self, dhs: Array, dstate: Sequence[Array], weight_hh: Array) -> Sequence[Array]:
+    def backward(
+        self, dhs: Array, dstate: Sequence[Array], weight_ih: Array, weight_hh: Array, dx: Array | None
+    ) -> Sequence[Array]:
         """Run back through time, from the gradients of all h (n, T, H) and of the last state; fills `dgates`.
+
+        The gradient of x is written to `dx` (n, T, D), unless that is None.
 
         Returns:
             The gradient of the first state, arrays (H, n).
         """
         xp = get_array_module(self.z)
-        self.begin_back(weight_hh)
-        of_steps = xp.empty((self.steps, self.hidden, len(dhs)), self.z.dtype)
+        n, hidden, dtype = len(dhs), self.hidden, self.z.dtype
+        joined = dx is not None and self.joins and not self.hoists()
+        self.dx = dx if joined else None
+        self.weight_back = xp.concatenate((weight_hh, weight_ih), axis=1) if joined else weight_hh
+        self.dproducts = xp.empty((self.weight_back.shape[1], n), dtype)
+        self.begin_back()
+        of_steps = xp.empty((self.steps, hidden, n), dtype)
         copy_transposed(dhs.transpose(1, 2, 0), of_steps)
-        dstate = [xp.array(d.T, self.z.dtype, order="C") for d in dstate]
+        dh, *others = (d.T for d in dstate)
+        self.dproducts[:hidden] = dh
+        dstate = [self.dproducts[:hidden], *(xp.array(d, dtype, order="C") for d in others)]
         with blas_alone():
             for t in reversed(range(self.steps)):
                 dstate[0] += of_steps[t]
@@ -254,15 +271,28 @@ class Part:
                 self.step_back(t, *dstate)
                 for d, p in zip(dstate, past, strict=True):
                     d += p
+        if dx is not None and not joined:
+            through = self.input_gradient(weight_ih).reshape(self.steps, n, dx.shape[2])
+            dx[...] = through.transpose(1, 0, 2)
         return dstate
 
-    def begin_back(self, weight_hh: Array) -> None:
+    def begin_back(self) -> None:
         """Make the arrays of the backward pass."""
         raise NotImplementedError(f"{type(self).__name__}.begin_back")
 
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
         """From the gradient of the state after step t to that of the one before, in place; fills `dgates[:, :, t]`."""
         raise NotImplementedError(f"{type(self).__name__}.step_back")
+
+    def through_products(self, t: int, dsums: Array) -> None:
+        """From the gradient of W_hh h + b + W_ih x at step t, (G, n), to that of h, and of x where `dx` is joined."""
+        if t == 0 and self.dx is None and not self.first_is_wanted:
+            return
+        matmul(self.weight_back.T, dsums, out=self.dproducts)
+        if self.dropped is not None:
+            self.dproducts[: self.hidden] *= self.dropped
+        if self.dx is not None:
+            self.dx[:, t] = self.dproducts[self.hidden :].T
 
     def into_products(self) -> Array:
         """`dgates` as a matrix (gates H, T n): a view."""

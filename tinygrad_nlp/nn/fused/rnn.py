@@ -7,7 +7,6 @@ from typing import Any
 
 from ...autograd.ops import linear, relu, tanh
 from ...backend import Array, get_array_module
-from ...threads import matmul
 from .recurrence import Part, Recurrence, weight_of_step
 
 
@@ -78,8 +77,7 @@ class _Part(Part):
         else:
             xp.maximum(h_new, 0, out=h_new)
 
-    def begin_back(self, weight_hh: Array) -> None:
-        self.weight_hh = weight_hh
+    def begin_back(self) -> None:
         self.dgates = get_array_module(self.z).empty((1, self.hidden, self.steps, self.z.shape[2]), self.z.dtype)
 
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
@@ -91,7 +89,4 @@ class _Part(Part):
             dsum *= dh
         else:
             xp.multiply(dh, h_new > 0, out=dsum)
-        if t > 0 or self.first_is_wanted:
-            matmul(self.weight_hh.T, dsum, out=dh)
-            if self.dropped is not None:
-                dh *= self.dropped
+        self.through_products(t, dsum)
