@@ -3,6 +3,7 @@
 That whole layers come out the same with them is in `test_devices.py`.
 """
 
+import itertools
 import re
 from pathlib import Path
 
@@ -26,13 +27,24 @@ both = pytest.mark.parametrize("dtype", TOLERANCES)
 
 @pytest.mark.skipif(nvrtc.LIBRARY is None, reason="needs NVIDIA's compiler: `make kernels` installs it")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@both
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(("file", "dtype"), [*itertools.product(FILES, TOLERANCES), ("segments", "int64")])
 def test_kernels_compile(file, dtype, architecture):
     cubin = nvrtc.compile(backend.kernel_source(file, dtype), architecture)
     functions = re.findall(r"__global__ void (\w+)", (FOLDER / f"{file}.cu").read_text(encoding="utf-8"))
     assert functions
     assert all(f".text.{name}\0".encode() in cubin for name in functions)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_kernels_are_plain_text_for_the_compiler(file):
+    """CuPy writes them to a file in the encoding of the system."""
+    source = backend.kernel_source(file, "float32")
+    assert source.isascii()
+    assert (
+        source.count("\n") == (FOLDER / f"{file}.cu").read_text(encoding="utf-8").count("\n") + 2
+    )  # lines as in the file
+    with pytest.raises(TypeError, match=f"{file}.cu: kernels are for float32, float64, int64, not for float16"):
+        backend.kernel_source(file, "float16")
 
 
 @pytest.mark.skipif(nvrtc.LIBRARY is None, reason="needs NVIDIA's compiler: `make kernels` installs it")
