@@ -117,6 +117,41 @@ def test_cross_entropy_is_that_of_numpy(gpu, launched, shape, dtype):
     assert set(launched) == (names if shape[0] else set())
 
 
+LABELS = {  # the targets of six rows of five classes, and the label that does not count
+    "none ignored": ([0, 4, 2, 2, 1, 0], -100),
+    "all ignored": ([-100] * 6, -100),
+    "a class ignored": ([0, 3, 3, 1, 4, 3], 3),
+    "a number beyond the classes ignored": ([0, 99, 4, 99, 1, 2], 99),
+}
+
+
+@both
+@pytest.mark.parametrize("kind", [np.int8, np.int64, np.uint8])
+@pytest.mark.parametrize(("targets", "ignored"), LABELS.values(), ids=LABELS)
+def test_cross_entropy_counts_what_is_not_ignored(gpu, launched, targets, ignored, kind, dtype):
+    if ignored < 0 and kind is np.uint8:
+        targets = [0] * 6  # a byte is never -100
+    targets = np.array(targets, kind)
+    for given in (targets, backend.to_device(targets, gpu), np.repeat(targets, 2)[::2]):
+        assert_twins(lambda x, given=given: F.cross_entropy(x, here(given, x), ignored), [(6, 5)], gpu, dtype)
+    assert len(launched) == 6
+
+
+def here(array, like):
+    """On the CPU for what lies there; on a GPU, wherever it is."""
+    return backend.asnumpy(array) if like.device == "cpu" else array
+
+
+@both
+@pytest.mark.parametrize("wrong", [-1, 5, -99, 2**40])
+def test_a_target_that_is_no_class_never_comes_to_a_kernel(gpu, launched, wrong, dtype):
+    x, targets = backend.to_device(np.zeros((3, 5), dtype), gpu), np.array([0, wrong, 1])
+    for given in (targets, backend.to_device(targets, gpu)):
+        with pytest.raises(IndexError, match=f"cross_entropy: target {wrong} is outside the 5 classes of the logits"):
+            F.cross_entropy(x, given)
+    assert not launched
+
+
 @both
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (2, 3, 129), (0, 3)])
 def test_layer_norm_is_that_of_numpy(gpu, launched, shape, dtype):
