@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..autograd import RowSparse, Variable
-from ..backend import Array, asnumpy, beside, device_of, get_array_module, has_kernels, launch
+from ..backend import Array, asnumpy, beside, get_array_module, has_kernels, launch
 
 BLOCK = 2**15  # elements: a parameter, its gradient, two moments and one more array make 640 kB of float32
 
@@ -86,7 +86,8 @@ class Optimizer:
                 if not state:
                     zeros_like = get_array_module(data).zeros_like
                     state.update({slot: zeros_like(data) for slot in self.slots})
-                elif device_of(data) != device_of(state[self.slots[0]]):  # the model was moved since
+                elif type(data) is not np.ndarray or type(state[self.slots[0]]) is not np.ndarray:
+                    # A parameter that is or was on a GPU may have been moved since.
                     state.update({slot: beside(array, data) for slot, array in state.items()})
             if isinstance(gradient, RowSparse) and not self.update_rows(data, gradient):
                 gradient = gradient.to_dense()
