@@ -224,7 +224,7 @@ class ndarray:
         return self.copy()
 
     def copy(self, order="C"):  # to the current device, wherever it is
-        return wrap(self._array.copy(order), device=current.device)
+        return array(self, order=order)
 
     # --- what NumPy's arrays have -------------------------------------------------------------------------------------
 
@@ -369,6 +369,8 @@ def asarray(x, dtype=None):
 
 
 def array(x, dtype=None, copy=True, order="K"):
+    if isinstance(x, ndarray) and x._device != current.device and not (x.flags.c_contiguous or x.flags.f_contiguous):
+        raise NotImplementedError("CuPy cannot copy non-contiguous array between devices.")
     return wrap(np.array(unwrap(x, indices=True), dtype, order=order), device=current.device)
 
 

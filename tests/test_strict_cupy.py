@@ -110,11 +110,14 @@ def test_arrays_lie_on_the_current_device(cupy):
     x = cupy.zeros(2)
     assert (x.device.id, cupy.cuda.is_available()) == (0, True)
     if cupy.cuda.runtime.getDeviceCount() > 1:
+        view = cupy.zeros((2, 3))[:, 1:]
         with cupy.cuda.Device(1):
             assert cupy.zeros(2).device.id == 1
             assert cupy.asarray(x).device.id == 1
             assert x.copy().device.id == 1
             assert x.reshape(2, 1).device.id == 0
+            with pytest.raises(NotImplementedError, match="non-contiguous"):
+                cupy.asarray(view)
             with warnings.catch_warnings():  # where GPUs reach each other's memory, CuPy warns
                 warnings.simplefilter("error")
                 for use in (lambda: x + 1, lambda: x.sum(), lambda: cupy.exp(x), lambda: x.__setitem__(0, 1.0)):

@@ -97,7 +97,11 @@ def to_device(x: Array, device: str) -> Array:
         return asnumpy(x)
     if lies_on(x, device):
         return x
-    with cuda_device(device):
+    target = cuda_device(device)
+    if device_of(x) != "cpu":
+        with x.device:
+            x = _cupy().ascontiguousarray(x)  # from GPU to GPU, CuPy copies nothing else
+    with target:
         return _cupy().asarray(x)
 
 
