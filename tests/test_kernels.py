@@ -85,6 +85,22 @@ def assert_twins(function, arrays, gpu, dtype):
         np.testing.assert_allclose(there, here, rtol=TOLERANCES[dtype], atol=TOLERANCES[dtype] * scale)
 
 
+@both
+@pytest.mark.parametrize("threads", [1, 128, 129, 2**31, 2**37 + 1])
+def test_a_launch_has_a_thread_for_each_element_and_the_types_of_the_kernel(gpu, monkeypatch, threads, dtype):
+    calls = []
+    monkeypatch.setattr(backend, "_kernel", lambda *which: lambda *call: calls.append((which, call)))
+    like = backend.to_device(np.zeros(3, dtype), gpu)
+    backend.launch("file.name", 0, like)  # CUDA refuses a grid without blocks
+    backend.launch("file.name", threads, like, 7, np.int32(7), 0.5, np.float64(0.5), like)
+    ((which, ((blocks,), (block,), (count, *given))),) = calls
+    assert which == ("file.name", dtype)
+    assert blocks * block - block < threads <= blocks * block
+    assert blocks < 2**31
+    assert count == threads
+    assert [type(x) for x in (count, *given)] == [np.int64] * 3 + [np.dtype(dtype).type] * 2 + [type(like)]
+
+
 SIZES = [(1, 1, 1, 1), (3, 5, 2, 7), (17, 3, 5, 13), (130, 2, 3, 3), (0, 2, 3, 3)]  # batch, steps, features, hidden
 
 
