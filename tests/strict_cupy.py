@@ -129,6 +129,8 @@ class ufunc:
         out = kwargs.pop("out", None)
         if isinstance(out, tuple):
             (out,) = out
+        if kwargs.keys() - {"casting", "dtype"}:
+            raise TypeError(f"Wrong arguments {kwargs}")
         given = [*args] if out is None else [*args, out]
         for x in given:
             if not isinstance(x, ndarray) and not scalar(x):

@@ -405,11 +405,35 @@ def test_dropout_drops_the_same_elements(gpu):
         assert_same(results[1], results[0], gpu, 1e-5)
 
 
-@pytest.mark.parametrize("make", [nn.RNNCell, nn.LSTMCell, nn.GRUCell])
-def test_cells_make_their_first_state_there(gpu, make):
-    cell, x = make(3, 4), np.ones((2, 3), np.float32)
-    here = several(cell(x))
-    assert_same(several(cell.to(gpu)(on(gpu, x))), here, gpu, 1e-5)
+RECURRENT = {
+    "rnn": (nn.RNN, nn.RNNCell, {}),
+    "rnn relu": (nn.RNN, nn.RNNCell, {"nonlinearity": "relu"}),
+    "lstm": (nn.LSTM, nn.LSTMCell, {}),
+    "lstm without forget gate": (nn.LSTM, nn.LSTMCell, {"forget_gate": False}),
+    "lstm with peepholes": (nn.LSTM, nn.LSTMCell, {"peepholes": True}),
+    "lstm with peepholes alone": (nn.LSTM, nn.LSTMCell, {"forget_gate": False, "peepholes": True}),
+    "gru": (nn.GRU, nn.GRUCell, {}),
+    "gru reset before": (nn.GRU, nn.GRUCell, {"reset_after": False}),
+    "gru without biases": (nn.GRU, nn.GRUCell, {"bias": False}),
+}
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 1e-5), (np.float16, 2e-2)])
+@pytest.mark.parametrize(("layer", "cell", "settings"), RECURRENT.values(), ids=RECURRENT)
+def test_recurrent_layers_and_cells_of_every_kind(gpu, layer, cell, settings, dtype, tolerance):
+    x = np.random.default_rng(0).standard_normal((5, 4, 3)).astype(dtype)
+
+    def results(device):
+        tn.manual_seed(0)
+        model, last = layer(3, 4, num_layers=2, bidirectional=True, **settings), cell(3, 4, **settings)
+        for parameter in (*model.parameters(), *last.parameters()):
+            parameter.data = parameter.data.astype(dtype)
+        v = Variable(on(device, x), requires_grad=True)
+        y, state = model.to(device)(v, lengths=[4, 4, 3, 1, 0])
+        outputs = [y, *several(state), *several(last.to(device)(v[:, 0]))]
+        return [*outputs, *tn.grad([(y * y).sum() for y in outputs], [v, *model.parameters(), *last.parameters()])]
+
+    assert_same(results(gpu), results("cpu"), gpu, tolerance)
 
 
 @pytest.mark.parametrize("loss", ["linear", "adaptive", "tied"])

@@ -33,6 +33,7 @@ REFUSED = {
     "function of NumPy": lambda cupy, x: np.maximum(x, HOST),
     "function of the host's array alone": lambda cupy, x: cupy.exp(HOST),
     "list": lambda cupy, x: cupy.add(x, [1.0, 2.0, 3.0]),
+    "where of a ufunc": lambda cupy, x: np.exp(x, where=x > 2),
     "out on the host": lambda cupy, x: np.exp(x, out=HOST.copy()),
     "out on the device": lambda cupy, x: np.exp(HOST, out=x),
     "where": lambda cupy, x: np.where(HOST > 0, x, 0.0),
