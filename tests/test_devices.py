@@ -6,6 +6,7 @@ there is a GPU: `pytest -m gpu`.
 
 import contextlib
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -267,6 +268,20 @@ def test_the_gpu_without_a_number_is_the_current_one(gpu, second_gpu):
     assert there.to("cuda").device == gpu
     with tn.cuda.device("cuda"):
         assert x.to("cuda").device == gpu
+
+
+def test_work_with_what_lies_on_another_gpu_is_refused(gpu, second_gpu):
+    """By CuPy: with an error where GPUs do not reach each other's memory, else with a warning."""
+    x = Variable(np.arange(3.0)).to(second_gpu)
+    mend = r'.*; work with what lies there inside `with tinygrad_nlp.cuda.device\("cuda:1"\):`'
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises((ValueError, Warning), match="is different from the current device") as found:
+            tn.tanh(x)
+    if found.type is ValueError:
+        found.match(mend)
+    with tn.cuda.device(second_gpu):
+        np.testing.assert_allclose(tn.tanh(x).numpy(), np.tanh([0, 1, 2]))
 
 
 @pytest.mark.parametrize("name", ["cpu", "cuda:", "gpu"])

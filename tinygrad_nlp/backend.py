@@ -76,7 +76,19 @@ def lies_on(x: object, device: str) -> bool:
         True or False; False also where `device` is none of these.
     """
     where = device_of(x)
-    return where == device or (where != "cpu" and device == "cuda" and where == f"cuda:{_cupy().cuda.Device().id}")
+    return where == device or (where != "cpu" and device == "cuda" and is_current(where))
+
+
+def is_current(device: str) -> bool:
+    """Whether a GPU is the one on which CuPy computes in this thread.
+
+    Args:
+        device: "cuda:0" and so on, where an array lies.
+
+    Returns:
+        True or False.
+    """
+    return bool(device == f"cuda:{_cupy().cuda.Device().id}")
 
 
 def to_device(x: Array, device: str) -> Array:
