@@ -28,8 +28,10 @@ def compile(code, architecture):
     create.argtypes = [POINTER(c_void_p), c_char_p, c_char_p, c_int, c_void_p, c_void_p]
     assert create(byref(program), code.encode(), b"kernel.cu", 0, None, None) == 0
     try:
-        options = (c_char_p * 2)(f"--gpu-architecture={architecture}".encode(), b"--std=c++17")
-        if LIBRARY.nvrtcCompileProgram(program, 2, options):
+        # Those that CuPy gives for a RawKernel (cupy/cuda/compiler.py).
+        flags = f"--gpu-architecture={architecture}", "--std=c++17", "-ftz=true", "--device-as-default-execution-space"
+        options = (c_char_p * len(flags))(*map(str.encode, flags))
+        if LIBRARY.nvrtcCompileProgram(program, len(flags), options):
             raise RuntimeError(_text(program, "ProgramLog").decode())
         return _text(program, "CUBIN")
     finally:

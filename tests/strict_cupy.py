@@ -1,8 +1,9 @@
 """A stand-in for CuPy that computes with NumPy and refuses what CuPy refuses: tests of code for GPUs run without one.
 
 Its arrays wrap arrays of NumPy and are none, so that what mixes the two raises as it would on a GPU: operators,
-functions, `out=` and `np.asarray`. Only what CuPy 14 has is there. What it cannot show: CUDA's own errors, speed,
-rounding, the order of atomic additions and of threads, and ids out of range, which CuPy wraps around and this refuses.
+functions, `out=` and `np.asarray`. So does what mixes two GPUs. Only what CuPy 14 has is there, but for `ufunc.at` and
+`reduceat`, which this library does not want. What it cannot show: CUDA's own errors, speed, rounding, the order of
+threads, and ids out of range, which CuPy wraps around and this refuses.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ MAKE = {"arange", "array", "asarray", "ascontiguousarray", "empty", "eye", "full
 PLAIN = {"broadcast_shapes", "can_cast", "dtype", "finfo", "iinfo", "isscalar", "ndim", "promote_types", "result_type"}
 JOIN = {"column_stack", "concatenate", "dstack", "hstack", "stack", "vstack"}
 
-# What `scatter_add` can add atomically (cupy/_core/_routines_indexing.pyx).
-ADDABLE = {np.dtype(t) for t in ("int32", "float16", "float32", "float64", "uint32", "uint64")}
+# Methods that look at the same memory, on whichever GPU it lies (`reshape` of what is contiguous).
+VIEWS = {"reshape", "squeeze", "swapaxes", "transpose", "view"}
 
 current = SimpleNamespace(device=0)
 
@@ -84,11 +85,14 @@ def parents_of(*things):
             yield from parents_of(*x)
 
 
-def same_device(parents):
-    devices = {x._device for x in parents}
-    if len(devices) > 1:
-        raise ValueError("Array device must be same as the current device: arrays of several were given")
-    return devices.pop() if devices else current.device
+def on_current_device(parents):
+    """Refuse arrays of another GPU than the current one, as CuPy does where GPUs cannot reach each other's memory."""
+    for x in parents:
+        if x._device != current.device:
+            raise ValueError(
+                f"The device where the array resides ({x._device}) is different from the current device "
+                f"({current.device}). Peer access is unavailable between these devices."
+            )
 
 
 def wrap(y, parents=(), device=None):
@@ -103,7 +107,7 @@ def wrap(y, parents=(), device=None):
         if y is x._array:
             return x
     new = object.__new__(ndarray)
-    new._array, new._device, new.base = y, same_device(parents) if device is None else device, None
+    new._array, new._device, new.base = y, current.device if device is None else device, None
     if y.base is not None:
         for x in parents:
             if np.may_share_memory(y, x._array):
@@ -125,23 +129,21 @@ class ufunc:
         out = kwargs.pop("out", None)
         if isinstance(out, tuple):
             (out,) = out
+        if kwargs.keys() - {"casting", "dtype"}:
+            raise TypeError(f"Wrong arguments {kwargs}")
         given = [*args] if out is None else [*args, out]
         for x in given:
             if not isinstance(x, ndarray) and not scalar(x):
                 raise TypeError(f"Unsupported type {type(x)}")
         parents = list(parents_of(*given))
-        device = same_device(parents)
+        on_current_device(parents)
         if out is None:
-            return wrap(self.of_numpy(*unwrap(args), **kwargs), parents, device)
+            return wrap(self.of_numpy(*unwrap(args), **kwargs), parents)
         self.of_numpy(*unwrap(args), out=unwrap(out), **kwargs)
         return out
 
-    def at(self, a, indices, b=None):
-        if self.__name__ not in ("add", "subtract", "maximum", "minimum", "bitwise_and", "bitwise_or", "bitwise_xor"):
-            raise NotImplementedError(f"`{self.__name__}.at` is not supported yet")
-        if a.dtype not in ADDABLE:
-            raise TypeError(f"{self.__name__}.at: {a.dtype} cannot be added to atomically")
-        self.of_numpy.at(unwrap(a), unwrap(indices, indices=True), unwrap(b))
+    def at(self, *_, **__):
+        raise NotImplementedError("CuPy's `at` is atomic, in any order: no two runs agree to the last bit")
 
     def reduceat(self, *_, **__):
         raise NotImplementedError("CuPy's reduceat takes differences of running sums, which lose digits")
@@ -157,10 +159,11 @@ def function(of_numpy, name):
             for x in first:
                 if not isinstance(x, ndarray) and not (name == "where" and scalar(x)):
                     raise TypeError(f"{name}: Unsupported type {type(x)}")
-        device = current.device if name in MAKE else None
         parents = list(parents_of(*args, *kwargs.values()))
+        if name not in PLAIN:
+            on_current_device(parents)
         given = unwrap(args, name in MAKE), {key: unwrap(value) for key, value in kwargs.items()}
-        return wrap(of_numpy(*given[0], **given[1]), parents, device if not parents else None)
+        return wrap(of_numpy(*given[0], **given[1]), parents)
 
     return call
 
@@ -223,7 +226,7 @@ class ndarray:
         return self.copy()
 
     def copy(self, order="C"):  # to the current device, wherever it is
-        return wrap(self._array.copy(order), device=current.device)
+        return array(self, order=order)
 
     # --- what NumPy's arrays have -------------------------------------------------------------------------------------
 
@@ -242,8 +245,8 @@ class ndarray:
     nbytes = property(lambda self: self._array.nbytes)
     itemsize = property(lambda self: self._array.itemsize)
     T = property(lambda self: self.transpose())
-    real = property(lambda self: wrap(self._array.real, [self]))
-    imag = property(lambda self: wrap(self._array.imag, [self]))
+    real = property(lambda self: wrap(self._array.real, [self], self._device))
+    imag = property(lambda self: wrap(self._array.imag, [self], self._device))
 
     def __getattr__(self, name):
         method = getattr(self._array, name)  # raises AttributeError where NumPy has none, too
@@ -256,11 +259,16 @@ class ndarray:
             host_index = name in ("take",)
             given = [unwrap(x, host_index) for x in args]
             named = {key: unwrap(value, host_index) for key, value in kwargs.items()}
-            return wrap(method(*given, **named), [self, *parents_of(*args, *kwargs.values())], self._device)
+            parents = [self, *parents_of(*args, *kwargs.values())]
+            if name not in VIEWS:
+                on_current_device(parents)
+            return wrap(method(*given, **named), parents, self._device)
 
         return call
 
     def __getitem__(self, key):
+        if any(isinstance(part, ndarray) for part in (key if isinstance(key, tuple) else (key,))):
+            on_current_device([self, *parents_of(key)])
         index = unwrap(key, indices=True)
         y = self._array[index]
         if isinstance(y, np.generic):
@@ -270,7 +278,7 @@ class ndarray:
     def __setitem__(self, key, value):
         if not isinstance(value, ndarray) and not scalar(value):
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
-        same_device(parents_of(self, value))
+        on_current_device(parents_of(self, key, value))
         self._array[unwrap(key, indices=True)] = unwrap(value)
 
     def __iter__(self):
@@ -363,6 +371,8 @@ def asarray(x, dtype=None):
 
 
 def array(x, dtype=None, copy=True, order="K"):
+    if isinstance(x, ndarray) and x._device != current.device and not (x.flags.c_contiguous or x.flags.f_contiguous):
+        raise NotImplementedError("CuPy cannot copy non-contiguous array between devices.")
     return wrap(np.array(unwrap(x, indices=True), dtype, order=order), device=current.device)
 
 
@@ -373,8 +383,7 @@ class RawKernel:
         self.run = cuda_shim.compiled(code, name)
 
     def __call__(self, grid, block, args):
-        if same_device(parents_of(*args)) != current.device:
-            raise ValueError("Array device must be same as the current device")
+        on_current_device(parents_of(*args))  # here CUDA would go wrong in silence
         self.run(grid, block, unwrap(args))
 
 

@@ -6,6 +6,7 @@ there is a GPU: `pytest -m gpu`.
 
 import contextlib
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -43,11 +44,12 @@ def on(device, x):
     return backend.to_device(x, device) if backend.is_array(x) else x
 
 
-def kernel_on(device, kernel):
+def kernel_on(device, kernel, dtype):
     """A fused function with its masks and targets on a device, where its checks would bring them."""
     function = kernel()
     for name, x in vars(function).items():
-        setattr(function, name, on(device, x))
+        is_number = backend.is_array(x) and x.dtype.kind == "f"  # a mask of dropout has the dtype of all else
+        setattr(function, name, on(device, x.astype(dtype) if is_number else x))
     return function
 
 
@@ -139,13 +141,13 @@ def test_indices_are_those_of_the_cpu(gpu, row, data):
 
 
 @each_kernel
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 1e-5)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 1e-5), (np.float16, 2e-2)])
 @settings(max_examples=6)
 @given(data=st.data())
 def test_kernels_are_those_of_the_cpu(gpu, cases, dtype, tolerance, data):
     case = data.draw(cases)
     here, there = (
-        derivatives(lambda *xs, device=device: kernel_on(device, case.kernel)(*xs), case.arrays, dtype, device)
+        derivatives(lambda *xs, device=device: kernel_on(device, case.kernel, dtype)(*xs), case.arrays, dtype, device)
         for device in ("cpu", gpu)
     )
     assert_same(there, here, gpu, tolerance)
@@ -195,7 +197,46 @@ def test_rows_are_added_up(gpu, ids, width):
     assert_same(results[1], results[0], gpu, 1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int32, np.int64, np.uint8])
+def test_numbers_of_any_kind_are_added_up(gpu, dtype):
+    rng = np.random.default_rng(0)
+    values, rows = rng.integers(0, 20, (40, 3)).astype(dtype), rng.integers(-5, 5, 40)
+    y = ops.index_add(on(gpu, np.zeros((5, 3), dtype)), on(gpu, rows), on(gpu, values))
+    assert_same([y], [ops.index_add(np.zeros((5, 3), dtype), rows, values)], gpu, 1e-2 if dtype is np.float16 else 0)
+
+
+INDICES = {
+    "rows": (np.array([[0, 3], [0, -1]]),),
+    "second axis": (slice(None), np.array([1, 1, 2])),
+    "third axis": (..., np.array([0, 0])),
+    "pairs": (np.array([0, 3, 0]), np.array([2, 1, 2])),
+    "pairs apart": (np.array([[0], [3]]), slice(None), np.array([1, 1])),
+    "list": ([1, 1, 0],),
+    "list and number": (2, [1, 1, 0]),
+    "mask and ids": (np.array([True, False, True, True]), np.array([2, 2, 0])),
+    "nothing": (slice(None), np.zeros(0, int)),
+}
+
+
+@pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
+def test_what_an_index_names_twice_is_added_up(gpu, index):
+    values = np.random.default_rng(0).standard_normal(np.ones((4, 3, 2))[index].shape)
+    here = ops.put(values, index, (4, 3, 2))
+    for of_device in (index, tuple(on(gpu, part) for part in index)):
+        assert_same([ops.put(on(gpu, values), of_device, (4, 3, 2))], [here], gpu, 1e-12)
+    assert_same(
+        [ops.put(on(gpu, values[..., :1]), index, (4, 3, 2))], [ops.put(values[..., :1], index, (4, 3, 2))], gpu, 1e-12
+    )
+
+
 # --- devices ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second_gpu(gpu):
+    if tn.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    return "cuda:1"
 
 
 def test_an_array_goes_to_the_gpu_and_back(gpu):
@@ -208,12 +249,47 @@ def test_an_array_goes_to_the_gpu_and_back(gpu):
     np.testing.assert_array_equal(backend.to_device(there, "cpu"), x)
 
 
-def test_an_array_goes_from_one_gpu_to_another(gpu):
-    if tn.cuda.device_count() < 2:
-        pytest.skip("needs two GPUs")
-    there = backend.to_device(backend.to_device(np.arange(3.0), gpu), "cuda:1")
-    assert backend.device_of(there) == "cuda:1"
+def test_an_array_goes_from_one_gpu_to_another(gpu, second_gpu):
+    there = backend.to_device(backend.to_device(np.arange(3.0), gpu), second_gpu)
+    assert backend.device_of(there) == second_gpu
     np.testing.assert_array_equal(backend.asnumpy(there), np.arange(3.0))
+    view = on(gpu, np.arange(12.0).reshape(3, 4))[::2, 1:3]
+    np.testing.assert_array_equal(backend.asnumpy(backend.to_device(view, second_gpu)), [[1, 2], [9, 10]])
+
+
+def test_the_gpu_without_a_number_is_the_current_one(gpu, second_gpu):
+    x = Variable(np.arange(3.0))
+    with tn.cuda.device(second_gpu):
+        there = x.to("cuda")
+        assert there.device == second_gpu
+        assert there.to("cuda") is there
+        with tn.cuda.device(gpu):
+            assert there.to("cuda").device == gpu
+    assert there.to("cuda").device == gpu
+    with tn.cuda.device("cuda"):
+        assert x.to("cuda").device == gpu
+
+
+def test_work_with_what_lies_on_another_gpu_is_refused(gpu, second_gpu):
+    """By CuPy: with an error where GPUs do not reach each other's memory, else with a warning."""
+    x = Variable(np.arange(3.0)).to(second_gpu)
+    mend = r'.*; work with what lies there inside `with tinygrad_nlp.cuda.device\("cuda:1"\):`'
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises((ValueError, Warning), match="is different from the current device") as found:
+            tn.tanh(x)
+    if found.type is ValueError:
+        found.match(mend)
+    with tn.cuda.device(second_gpu):
+        np.testing.assert_allclose(tn.tanh(x).numpy(), np.tanh([0, 1, 2]))
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda:", "gpu"])
+def test_only_a_gpu_can_be_the_current_one(gpu, name):
+    with pytest.raises(ValueError, match='device must be "cpu", "cuda" or'):
+        tn.cuda.device(name)
+    with pytest.raises(RuntimeError, match="cuda:99: the GPUs here are"):
+        tn.cuda.device("cuda:99")
 
 
 def test_gpus_are_counted(gpu):
@@ -344,11 +420,35 @@ def test_dropout_drops_the_same_elements(gpu):
         assert_same(results[1], results[0], gpu, 1e-5)
 
 
-@pytest.mark.parametrize("make", [nn.RNNCell, nn.LSTMCell, nn.GRUCell])
-def test_cells_make_their_first_state_there(gpu, make):
-    cell, x = make(3, 4), np.ones((2, 3), np.float32)
-    here = several(cell(x))
-    assert_same(several(cell.to(gpu)(on(gpu, x))), here, gpu, 1e-5)
+RECURRENT = {
+    "rnn": (nn.RNN, nn.RNNCell, {}),
+    "rnn relu": (nn.RNN, nn.RNNCell, {"nonlinearity": "relu"}),
+    "lstm": (nn.LSTM, nn.LSTMCell, {}),
+    "lstm without forget gate": (nn.LSTM, nn.LSTMCell, {"forget_gate": False}),
+    "lstm with peepholes": (nn.LSTM, nn.LSTMCell, {"peepholes": True}),
+    "lstm with peepholes alone": (nn.LSTM, nn.LSTMCell, {"forget_gate": False, "peepholes": True}),
+    "gru": (nn.GRU, nn.GRUCell, {}),
+    "gru reset before": (nn.GRU, nn.GRUCell, {"reset_after": False}),
+    "gru without biases": (nn.GRU, nn.GRUCell, {"bias": False}),
+}
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 1e-5), (np.float16, 2e-2)])
+@pytest.mark.parametrize(("layer", "cell", "settings"), RECURRENT.values(), ids=RECURRENT)
+def test_recurrent_layers_and_cells_of_every_kind(gpu, layer, cell, settings, dtype, tolerance):
+    x = np.random.default_rng(0).standard_normal((5, 4, 3)).astype(dtype)
+
+    def results(device):
+        tn.manual_seed(0)
+        model, last = layer(3, 4, num_layers=2, bidirectional=True, **settings), cell(3, 4, **settings)
+        for parameter in (*model.parameters(), *last.parameters()):
+            parameter.data = parameter.data.astype(dtype)
+        v = Variable(on(device, x), requires_grad=True)
+        y, state = model.to(device)(v, lengths=[4, 4, 3, 1, 0])
+        outputs = [y, *several(state), *several(last.to(device)(v[:, 0]))]
+        return [*outputs, *tn.grad([(y * y).sum() for y in outputs], [v, *model.parameters(), *last.parameters()])]
+
+    assert_same(results(gpu), results("cpu"), gpu, tolerance)
 
 
 @pytest.mark.parametrize("loss", ["linear", "adaptive", "tied"])
@@ -478,8 +578,7 @@ def test_one_step_of_the_models_of_the_examples_is_that_of_the_cpu(gpu, make):
 
 
 @each_model
-def test_a_run_goes_on_from_its_checkpoint(gpu, make, tmp_path):
-    """Not to the last bit as on the CPU: a GPU adds up the gradients of equal ids in any order."""
+def test_a_run_goes_on_from_its_checkpoint_to_the_last_bit(gpu, make, tmp_path):
     path = tmp_path / "run.safetensors"
     whole = trained(make, gpu, epochs=2)
     trained(make, gpu, epochs=2, steps=len(make()[3]) + 2).checkpoint().save(path)  # within the second epoch
@@ -488,8 +587,39 @@ def test_a_run_goes_on_from_its_checkpoint(gpu, make, tmp_path):
     model.to(gpu)
     resumed = Trainer(model, optimizer, loss, max_norm=1.0)
     resumed.fit(loader, 2, resume=Checkpoint.load(path))
-    np.testing.assert_allclose(resumed.history["loss"], whole.history["loss"], rtol=1e-5)
-    assert_same([p.data for p in model.parameters()], [p.data for p in whole.model.parameters()], gpu, 1e-4)
+    assert resumed.history["loss"] == whole.history["loss"]
+    assert_same([p.data for p in model.parameters()], [p.data for p in whole.model.parameters()], gpu, 0)
+
+
+@each_model
+def test_the_second_gpu_trains_as_the_first_while_it_is_the_current_one(gpu, second_gpu, make):
+    first = trained(make, gpu)
+    with tn.cuda.device(second_gpu):
+        second = trained(make, second_gpu)
+    np.testing.assert_allclose(second.history["loss"], first.history["loss"], rtol=1e-5)
+    there, here = ([p.data for p in trainer.model.parameters()] for trainer in (second, first))
+    assert_same(there, [host(array) for array in here], second_gpu, 1e-4)
+
+
+@pytest.mark.parametrize("rule", [optim.SGD, optim.Momentum, optim.Adam, optim.AdamW], ids=lambda rule: rule.__name__)
+def test_a_model_may_be_moved_between_two_steps(gpu, rule):
+    """What the optimizer keeps of its parameters follows them."""
+
+    def results(devices):
+        tn.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(7, 3), nn.Linear(3, 3))
+        optimizer = rule(model.parameters(), lr=0.1)
+        for device, ids in zip(devices, ([1, 1, 5], [0, 5, 6], [2, 2, 2]), strict=True):
+            model.to(device)
+            model.zero_grad()
+            (model(np.array(ids)) ** 2).sum().backward()
+            optimizer.step()
+        state = optimizer.state_dict()["arrays"]
+        return [p.data for p in optimizer.parameters] + [state[name] for name in sorted(state)]
+
+    here = results(["cpu", "cpu", "cpu"])
+    assert_same(results(["cpu", gpu, gpu]), here, gpu, 1e-5)
+    assert_same(results(["cpu", gpu, "cpu"]), here, "cpu", 1e-5)
 
 
 def test_weights_go_from_device_to_device_through_a_file(gpu, tmp_path):

@@ -3,6 +3,7 @@
 That whole layers come out the same with them is in `test_devices.py`.
 """
 
+import itertools
 import re
 from pathlib import Path
 
@@ -26,13 +27,24 @@ both = pytest.mark.parametrize("dtype", TOLERANCES)
 
 @pytest.mark.skipif(nvrtc.LIBRARY is None, reason="needs NVIDIA's compiler: `make kernels` installs it")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@both
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(("file", "dtype"), [*itertools.product(FILES, TOLERANCES), ("segments", "int64")])
 def test_kernels_compile(file, dtype, architecture):
     cubin = nvrtc.compile(backend.kernel_source(file, dtype), architecture)
     functions = re.findall(r"__global__ void (\w+)", (FOLDER / f"{file}.cu").read_text(encoding="utf-8"))
     assert functions
     assert all(f".text.{name}\0".encode() in cubin for name in functions)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_kernels_are_plain_text_for_the_compiler(file):
+    """CuPy writes them to a file in the encoding of the system."""
+    source = backend.kernel_source(file, "float32")
+    assert source.isascii()
+    assert (
+        source.count("\n") == (FOLDER / f"{file}.cu").read_text(encoding="utf-8").count("\n") + 2
+    )  # lines as in the file
+    with pytest.raises(TypeError, match=f"{file}.cu: kernels are for float32, float64, int64, not for float16"):
+        backend.kernel_source(file, "float16")
 
 
 @pytest.mark.skipif(nvrtc.LIBRARY is None, reason="needs NVIDIA's compiler: `make kernels` installs it")
@@ -73,6 +85,22 @@ def assert_twins(function, arrays, gpu, dtype):
         np.testing.assert_allclose(there, here, rtol=TOLERANCES[dtype], atol=TOLERANCES[dtype] * scale)
 
 
+@both
+@pytest.mark.parametrize("threads", [1, 128, 129, 2**31, 2**37 + 1])
+def test_a_launch_has_a_thread_for_each_element_and_the_types_of_the_kernel(gpu, monkeypatch, threads, dtype):
+    calls = []
+    monkeypatch.setattr(backend, "_kernel", lambda *which: lambda *call: calls.append((which, call)))
+    like = backend.to_device(np.zeros(3, dtype), gpu)
+    backend.launch("file.name", 0, like)  # CUDA refuses a grid without blocks
+    backend.launch("file.name", threads, like, 7, np.int32(7), 0.5, np.float64(0.5), like)
+    ((which, ((blocks,), (block,), (count, *given))),) = calls
+    assert which == ("file.name", dtype)
+    assert blocks * block - block < threads <= blocks * block
+    assert blocks < 2**31
+    assert count == threads
+    assert [type(x) for x in (count, *given)] == [np.int64] * 3 + [np.dtype(dtype).type] * 2 + [type(like)]
+
+
 SIZES = [(1, 1, 1, 1), (3, 5, 2, 7), (17, 3, 5, 13), (130, 2, 3, 3), (0, 2, 3, 3)]  # batch, steps, features, hidden
 
 
@@ -103,6 +131,41 @@ def test_cross_entropy_is_that_of_numpy(gpu, launched, shape, dtype):
     assert_twins(lambda x: F.cross_entropy(100 * x, targets), [shape], gpu, dtype)
     names = {"cross_entropy.exponentials", "cross_entropy.gradient"}
     assert set(launched) == (names if shape[0] else set())
+
+
+LABELS = {  # the targets of six rows of five classes, and the label that does not count
+    "none ignored": ([0, 4, 2, 2, 1, 0], -100),
+    "all ignored": ([-100] * 6, -100),
+    "a class ignored": ([0, 3, 3, 1, 4, 3], 3),
+    "a number beyond the classes ignored": ([0, 99, 4, 99, 1, 2], 99),
+}
+
+
+@both
+@pytest.mark.parametrize("kind", [np.int8, np.int64, np.uint8])
+@pytest.mark.parametrize(("targets", "ignored"), LABELS.values(), ids=LABELS)
+def test_cross_entropy_counts_what_is_not_ignored(gpu, launched, targets, ignored, kind, dtype):
+    if ignored < 0 and kind is np.uint8:
+        targets = [0] * 6  # a byte is never -100
+    targets = np.array(targets, kind)
+    for given in (targets, backend.to_device(targets, gpu), np.repeat(targets, 2)[::2]):
+        assert_twins(lambda x, given=given: F.cross_entropy(x, here(given, x), ignored), [(6, 5)], gpu, dtype)
+    assert len(launched) == 6
+
+
+def here(array, like):
+    """On the CPU for what lies there; on a GPU, wherever it is."""
+    return backend.asnumpy(array) if like.device == "cpu" else array
+
+
+@both
+@pytest.mark.parametrize("wrong", [-1, 5, -99, 2**40])
+def test_a_target_that_is_no_class_never_comes_to_a_kernel(gpu, launched, wrong, dtype):
+    x, targets = backend.to_device(np.zeros((3, 5), dtype), gpu), np.array([0, wrong, 1])
+    for given in (targets, backend.to_device(targets, gpu)):
+        with pytest.raises(IndexError, match=f"cross_entropy: target {wrong} is outside the 5 classes of the logits"):
+            F.cross_entropy(x, given)
+    assert not launched
 
 
 @both

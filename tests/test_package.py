@@ -8,7 +8,9 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tarfile
 import types
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +138,24 @@ def commands(blocks):
 
 
 # --- the repository ---------------------------------------------------------------------------------------------------
+
+
+def test_what_is_built_has_every_file_of_the_package(tmp_path):
+    """The kernels for GPUs are no Python, and would be missed by nobody who has none."""
+    pytest.importorskip("hatchling", reason="what is built is looked at where hatchling, which builds it, is installed")
+    from hatchling.builders.sdist import SdistBuilder
+    from hatchling.builders.wheel import WheelBuilder
+
+    package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tinygrad_nlp").rglob("*") if path.is_file()}
+    package = {name for name in package if "__pycache__" not in name}
+    assert {"tinygrad_nlp/kernels/lstm.cu", "tinygrad_nlp/py.typed"} <= package
+    (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(wheel) as archive:
+        assert {name for name in archive.namelist() if ".dist-info/" not in name} == package
+    (source,) = SdistBuilder(str(ROOT)).build(directory=str(tmp_path))
+    with tarfile.open(source) as archive:
+        assert package <= {name.partition("/")[2] for name in archive.getnames()}
+
 
 # Put together here, so that this file does not contain them.
 FOREIGN = [b"/" + b"work/", b"/tmp/" + b"dev", b"pypi" + b".org", b"files." + b"pythonhosted"]

@@ -1,6 +1,7 @@
 """What the stand-in for CuPy claims of CuPy: the same tests run on both, where there is a GPU."""
 
 import sys
+import warnings
 import weakref
 
 import numpy as np
@@ -32,6 +33,7 @@ REFUSED = {
     "function of NumPy": lambda cupy, x: np.maximum(x, HOST),
     "function of the host's array alone": lambda cupy, x: cupy.exp(HOST),
     "list": lambda cupy, x: cupy.add(x, [1.0, 2.0, 3.0]),
+    "where of a ufunc": lambda cupy, x: np.exp(x, where=x > 2),
     "out on the host": lambda cupy, x: np.exp(x, out=HOST.copy()),
     "out on the device": lambda cupy, x: np.exp(HOST, out=x),
     "where": lambda cupy, x: np.where(HOST > 0, x, 0.0),
@@ -100,14 +102,6 @@ def test_indices_may_lie_on_the_host(cupy, x):
     np.testing.assert_array_equal(cupy.asnumpy(x.take(np.array([1]), axis=0)), cupy.asnumpy(x)[[1]])
 
 
-def test_equal_indices_are_added_up(cupy):
-    out = cupy.zeros(3)
-    cupy.add.at(out, cupy.asarray(np.array([0, 2, 2])), cupy.ones(3))
-    np.testing.assert_array_equal(cupy.asnumpy(out), [1, 0, 2])
-    with pytest.raises(TypeError):
-        cupy.add.at(cupy.zeros(3, np.int64), cupy.asarray(np.array([0])), cupy.ones(1, np.int64))
-
-
 @pytest.mark.parametrize("name", ["einsum_path", "block", "vecdot", "insert"])
 def test_functions_that_are_not_there_are_not_here(cupy, name):
     assert not hasattr(cupy, name)
@@ -117,8 +111,17 @@ def test_arrays_lie_on_the_current_device(cupy):
     x = cupy.zeros(2)
     assert (x.device.id, cupy.cuda.is_available()) == (0, True)
     if cupy.cuda.runtime.getDeviceCount() > 1:
+        view = cupy.zeros((2, 3))[:, 1:]
         with cupy.cuda.Device(1):
             assert cupy.zeros(2).device.id == 1
             assert cupy.asarray(x).device.id == 1
             assert x.copy().device.id == 1
+            assert x.reshape(2, 1).device.id == 0
+            with pytest.raises(NotImplementedError, match="non-contiguous"):
+                cupy.asarray(view)
+            with warnings.catch_warnings():  # where GPUs reach each other's memory, CuPy warns
+                warnings.simplefilter("error")
+                for use in (lambda: x + 1, lambda: x.sum(), lambda: cupy.exp(x), lambda: x.__setitem__(0, 1.0)):
+                    with pytest.raises((ValueError, Warning), match="is different from the current device"):
+                        use()
         assert cupy.zeros(2).device.id == 0

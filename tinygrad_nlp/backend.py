@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.resources
 import importlib.util
+import re
 import sys
 import threading
 from types import ModuleType
@@ -64,12 +65,38 @@ def device_of(x: object) -> str:
     return f"cuda:{x.device.id}"
 
 
+def lies_on(x: object, device: str) -> bool:
+    """Whether something lies on a device.
+
+    Args:
+        x: anything; all but arrays of CuPy lies on the CPU.
+        device: "cpu", "cuda" (the current GPU) or "cuda:1".
+
+    Returns:
+        True or False; False also where `device` is none of these.
+    """
+    where = device_of(x)
+    return where == device or (where != "cpu" and device == "cuda" and is_current(where))
+
+
+def is_current(device: str) -> bool:
+    """Whether a GPU is the one on which CuPy computes in this thread.
+
+    Args:
+        device: "cuda:0" and so on, where an array lies.
+
+    Returns:
+        True or False.
+    """
+    return bool(device == f"cuda:{_cupy().cuda.Device().id}")
+
+
 def to_device(x: Array, device: str) -> Array:
     """An array on another device.
 
     Args:
         x: an array, of any shape and dtype.
-        device: "cpu", "cuda" (the first GPU) or "cuda:1".
+        device: "cpu", "cuda" (the current GPU: the first one, outside `cuda_device`) or "cuda:1".
 
     Returns:
         Of the shape and dtype of x; the same array where it already lies there.
@@ -80,21 +107,14 @@ def to_device(x: Array, device: str) -> Array:
     """
     if device == "cpu":
         return asnumpy(x)
-    if device_of(x) in (device, f"{device}:0"):
+    if lies_on(x, device):
         return x
-    kind, colon, number = device.partition(":")
-    if kind != "cuda" or (colon and not number.isdigit()):
-        raise ValueError(f'device must be "cpu", "cuda" or "cuda:<number>", not {device!r}')
-    if not cuda_is_available():
-        raise RuntimeError(
-            f"{device}: no GPU can be used here; `python -m tinygrad_nlp doctor` says why (CuPy comes with "
-            '`pip install "tinygrad_nlp[cuda12]"`)'
-        )
-    cupy = _cupy()
-    if int(number or 0) >= cuda_device_count():
-        raise RuntimeError(f"{device}: the GPUs here are cuda:0 to cuda:{cuda_device_count() - 1}")
-    with cupy.cuda.Device(int(number or 0)):
-        return cupy.asarray(x)
+    target = cuda_device(device)
+    if device_of(x) != "cpu":
+        with x.device:
+            x = _cupy().ascontiguousarray(x)  # from GPU to GPU, CuPy copies nothing else
+    with target:
+        return _cupy().asarray(x)
 
 
 def beside(x: Array, like: Array) -> Array:
@@ -151,6 +171,32 @@ def cuda_device_count() -> int:
     return int(_cupy().cuda.runtime.getDeviceCount()) if cuda_is_available() else 0
 
 
+def cuda_device(device: str) -> Any:
+    """A GPU, for a `with`: inside, it is the current one of this thread, where CuPy computes and makes its arrays.
+
+    Args:
+        device: "cuda", the one that is current already, or "cuda:1".
+
+    Returns:
+        A `cupy.cuda.Device`.
+
+    Raises:
+        ValueError: `device` is none of these.
+        RuntimeError: there is no usable GPU, no GPU of that number, or no CuPy.
+    """
+    kind, colon, number = device.partition(":")
+    if kind != "cuda" or (colon and not number.isdigit()):
+        raise ValueError(f'device must be "cpu", "cuda" or "cuda:<number>", not {device!r}')
+    if not cuda_is_available():
+        raise RuntimeError(
+            f"{device}: no GPU can be used here; `python -m tinygrad_nlp doctor` says why (CuPy comes with "
+            '`pip install "tinygrad_nlp[cuda12]"`)'
+        )
+    if number and int(number) >= cuda_device_count():
+        raise RuntimeError(f"{device}: the GPUs here are cuda:0 to cuda:{cuda_device_count() - 1}")
+    return _cupy().cuda.Device(int(number) if number else None)
+
+
 def _cupy() -> ModuleType:
     import cupy
 
@@ -172,7 +218,7 @@ def special_functions(x: object) -> ModuleType:
 # --- kernels of CUDA --------------------------------------------------------------------------------------------------
 
 _BLOCK = 128  # threads
-_TYPES_OF_C = {"float32": "float", "float64": "double"}
+_TYPES_OF_C = {"float32": "float", "float64": "double", "int64": "long long"}
 
 
 def has_kernels(*arrays: Array) -> bool:
@@ -186,7 +232,7 @@ def has_kernels(*arrays: Array) -> bool:
     """
     first = arrays[0]
     return device_of(first) != "cpu" and all(
-        a.dtype == first.dtype and a.dtype.name in _TYPES_OF_C and a.flags.c_contiguous for a in arrays
+        a.dtype == first.dtype and a.dtype.name in ("float32", "float64") and a.flags.c_contiguous for a in arrays
     )
 
 
@@ -196,9 +242,12 @@ def launch(kernel: str, threads: int, like: Array, *arguments: Any) -> None:
     Args:
         kernel: "lstm.forward" is the function forward of lstm.cu.
         threads: how many it wants, 0 or more, as a rule one for each element.
-        like: an array of CuPy, float32 or float64: which type `real` is, and the GPU.
+        like: an array of CuPy, float32, float64 or int64: which type `real` is, and the GPU.
         *arguments: arrays on that GPU, of which the kernel gets the first element's address; integers, which are
-            `long long` there; floats, which are `real`.
+            `long long` there; floats, which are `real`. CuPy checks none of them.
+
+    Raises:
+        TypeError: `like` is of another dtype.
     """
     if threads:  # CUDA refuses a grid of no blocks
         number = like.dtype.type
@@ -216,13 +265,19 @@ def kernel_source(file: str, dtype: str) -> str:
 
     Args:
         file: its name without the ending, as "lstm".
-        dtype: "float32" or "float64".
+        dtype: "float32", "float64" or "int64".
 
     Returns:
-        CUDA C++.
+        CUDA C++, in ASCII and without the comments: CuPy writes it to a file in the encoding of the system, which on
+        Windows may have no Greek.
+
+    Raises:
+        TypeError: of another dtype.
     """
+    if dtype not in _TYPES_OF_C:
+        raise TypeError(f"{file}.cu: kernels are for {', '.join(_TYPES_OF_C)}, not for {dtype}")
     text = (importlib.resources.files(__package__) / "kernels" / f"{file}.cu").read_text(encoding="utf-8")
-    return f"typedef {_TYPES_OF_C[dtype]} real;\n#line 1\n{text}"
+    return f"typedef {_TYPES_OF_C[dtype]} real;\n#line 1\n" + re.sub("//.*", "", text)
 
 
 @functools.cache
@@ -295,12 +350,12 @@ def sum_duplicates(rows: Array, values: Array) -> tuple[Array, Array]:
 
     Args:
         rows: integers (K,), none negative, in any order, with repeats.
-        values: (K, …), of any dtype, what belongs to each id.
+        values: (K, …), of any dtype, on a GPU any but complex; what belongs to each id.
 
     Returns:
         The distinct ids in increasing order (U,) and the sums (U, …), of the dtype of `values`.
     """
-    xp = get_array_module(values)
+    xp, dtype = get_array_module(values), values.dtype
     if len(rows) == 0:
         return rows, values
     # NumPy sorts integers of 16 bits by radix, five times faster than wider ones.
@@ -311,15 +366,13 @@ def sum_duplicates(rows: Array, values: Array) -> tuple[Array, Array]:
         return rows, values
     if xp is np:
         return rows[first], np.add.reduceat(values, first, axis=0)
-    if has_kernels(values):
-        sums = xp.empty((len(first), *values.shape[1:]), values.dtype)
-        width = sums.size // len(first)
-        launch("segments.sum", sums.size, values, width, len(rows), first, values, sums)
-        return rows[first], sums
-    sums = xp.zeros((len(first), *values.shape[1:]), values.dtype)
-    # CuPy's reduceat takes differences of running sums, which lose digits.
-    xp.add.at(sums, xp.searchsorted(rows[first], rows), values)
-    return rows[first], sums
+    # One thread adds up all the values of an element, in their order: the same bits in every run. Atomic additions come
+    # in any order, and CuPy's reduceat takes differences of running sums, which lose digits.
+    wide = np.int64 if values.dtype.kind in "iub" else np.promote_types(values.dtype, np.float32)
+    values = values.astype(wide, copy=False)
+    sums = xp.empty((len(first), *values.shape[1:]), wide)
+    launch("segments.sum", sums.size, sums, sums.size // len(first), len(rows), first, values, sums)
+    return rows[first], sums.astype(dtype, copy=False)
 
 
 def add_rows(out: Array, rows: Array, values: Array) -> None:
@@ -336,9 +389,28 @@ def add_rows(out: Array, rows: Array, values: Array) -> None:
     """
     xp = get_array_module(out)
     rows = xp.asarray(rows)
-    if values.size < 2000 or values.size < 8 * len(rows):  # sorting would cost more than it saves
-        xp.add.at(out, rows, values)
+    if xp is np and (values.size < 2000 or values.size < 8 * len(rows)):  # sorting would cost more than it saves
+        np.add.at(out, rows, values)
         return
     rows = xp.arange(len(out))[rows]  # negative ids counted from the front, wrong ones refused
     distinct, sums = sum_duplicates(rows, values)
     out[distinct] += sums
+
+
+def add_at(out: Array, index: Any, values: Array) -> None:
+    """Add `values` to `out[index]`, in place, as `np.add.at`; an element that is named twice gets both.
+
+    Args:
+        out: of any shape, contiguous.
+        index: all that NumPy takes in brackets.
+        values: of the shape of `out[index]`, or what broadcasts to it.
+
+    Raises:
+        IndexError: an index is out of bounds.
+    """
+    xp = get_array_module(out)
+    if xp is np:
+        np.add.at(out, index, values)
+        return
+    places = xp.arange(out.size).reshape(out.shape)[index]
+    add_rows(out.reshape(-1), places.reshape(-1), xp.broadcast_to(values, places.shape).reshape(-1))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..backend import Array, device_of, get_array_module, is_array
+from ..backend import Array, device_of, get_array_module, is_array, is_current
 from . import anomaly, changes
 from .engine import Gradient, Hooks, Leaf, Node, Output, backpropagate
 from .modes import BACKWARD, Scope, in_layer, modes
@@ -304,6 +304,8 @@ class Function:
                 f"{self.describe()}({what}): the arguments lie on different devices, {' and '.join(sorted(devices))}; "
                 'move one of them, as in x.to("cuda")'
             )
+        if any(device != "cpu" and not is_current(device) for device in devices):
+            message += f'; work with what lies there inside `with tinygrad_nlp.cuda.device("{devices.pop()}"):`'
         if type(error) in (TypeError, ValueError, IndexError):
             return type(error)(message)
         error.add_note(f"in {self.describe()}({what})")  # a kind of its own, as NumPy's AxisError

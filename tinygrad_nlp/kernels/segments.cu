@@ -1,5 +1,5 @@
 // sums[u, d] = Σ values[k, d] over first[u] <= k < first[u + 1], in the order of k: the same bits in every run, which
-// atomic additions do not give. One thread per (u, d), so that neighbours read neighbours.
+// atomic additions do not give. One thread per (u, d), so that neighbours read neighbours. `real` may be long long.
 
 extern "C" __global__ void sum(long long count, long long width, long long rows, const long long* first,
                                const real* values, real* sums) {

@@ -156,10 +156,11 @@ class Module:
     def to(self, device: str) -> Module:
         """Move all parameters, in place. Gradients are forgotten.
 
-        Do it before the first step of an optimizer: what that keeps of a parameter is not moved.
+        An optimizer may have been made before: it holds the same parameters, and what it keeps of them follows them at
+        its next step.
 
         Args:
-            device: "cpu", "cuda" or "cuda:1".
+            device: "cpu", "cuda" (the current GPU, see `tinygrad_nlp.cuda.device`) or "cuda:1".
 
         Returns:
             The module itself.

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..autograd import RowSparse, Variable
-from ..backend import Array, asnumpy, get_array_module, has_kernels, launch
+from ..backend import Array, asnumpy, beside, get_array_module, has_kernels, launch
 
 BLOCK = 2**15  # elements: a parameter, its gradient, two moments and one more array make 640 kB of float32
 
@@ -32,7 +32,7 @@ class Optimizer:
         steps: how many calls of `step` there were.
         updates: for each parameter, how often a rule that keeps state has changed it: the t of its corrections.
         state: for each parameter the arrays of the rule, by slot, of its shape and dtype; empty before its first
-            update.
+            update. They follow a parameter to another device at its next update.
         slots: the names of these arrays, the same for all parameters; none for a rule that keeps no state.
         t: in `update`, the one of `updates` that belongs to the parameter at hand.
 
@@ -86,6 +86,9 @@ class Optimizer:
                 if not state:
                     zeros_like = get_array_module(data).zeros_like
                     state.update({slot: zeros_like(data) for slot in self.slots})
+                elif type(data) is not np.ndarray or type(state[self.slots[0]]) is not np.ndarray:
+                    # A parameter that is or was on a GPU may have been moved since.
+                    state.update({slot: beside(array, data) for slot, array in state.items()})
             if isinstance(gradient, RowSparse) and not self.update_rows(data, gradient):
                 gradient = gradient.to_dense()
             if not isinstance(gradient, RowSparse):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from ...backend import Array, add_rows, asnumpy, beside, get_array_module
+from ...backend import Array, add_at, add_rows, asnumpy, beside, get_array_module
 from ..engine import Gradient, Leaf
 from ..function import Function
 from ..modes import in_layer, modes
@@ -57,7 +57,7 @@ class Put(Function):
         if rows is not None:
             _add_rows(out, rows, values)
         elif _may_repeat(self.index):
-            xp.add.at(out, self.index, values)
+            add_at(out, self.index, values)
         else:
             out[self.index] = values  # 7 times faster than add.at
         return out

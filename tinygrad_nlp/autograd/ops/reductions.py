@@ -243,6 +243,8 @@ class Cumsum(Function):
 def cumsum(x: Any, axis: int | None = None) -> Any:
     """Sums of the elements up to each one along `axis`, itself included, as `numpy.cumsum`.
 
+    On a GPU, CuPy adds up a vector of floats in any order (CUB's scan): it rounds otherwise in every run.
+
     Args:
         x: array or Variable, of any shape.
         axis: an axis, or None to flatten x first.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from ...backend import Array, device_of, get_array_module, to_device
+from ...backend import Array, device_of, get_array_module, lies_on, to_device
 from ..engine import Gradient
 from ..function import Function
 
@@ -480,7 +480,7 @@ def to(x: Any, device: str) -> Any:
 
     Args:
         x: array or Variable, of any shape.
-        device: "cpu", "cuda" or "cuda:1".
+        device: "cpu", "cuda" (the current GPU, see `tinygrad_nlp.cuda.device`) or "cuda:1".
 
     Returns:
         Of the shape and dtype of x; x itself where it lies there already.
@@ -489,8 +489,7 @@ def to(x: Any, device: str) -> Any:
         ValueError: `device` is none of these.
         RuntimeError: there is no usable GPU, or no CuPy.
     """
-    where = device_of(getattr(x, "_data", x))
-    return x if where in (device, f"{device}:0") else ToDevice(device)(x)
+    return x if lies_on(getattr(x, "_data", x), device) else ToDevice(device)(x)
 
 
 def _size(x: Any, axis: int, name: str) -> int:

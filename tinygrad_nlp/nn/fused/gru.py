@@ -147,6 +147,7 @@ class _ResetAfter(_Part):
     def begin(self, keep: bool, *others: Array) -> None:
         super().begin(keep)
         self.inputs = self.all_steps(self.weight[: 3 * self.hidden, self.hidden :]) if self.hoists() else None
+        self.in_one = has_kernels(self.z)  # a kernel of CUDA does a step
 
     def step(self, t: int) -> None:
         xp = get_array_module(self.z)
@@ -162,7 +163,7 @@ class _ResetAfter(_Part):
             sigmoids += self.inputs[hidden:, t]
             n_h += weight[3 * hidden :, hidden, None]
             n_x = self.inputs[:hidden, t]
-        if has_kernels(self.z):
+        if self.in_one:
             batch, h, h_new = self.z.shape[2], self.h[:, t], self.h[:, t + 1]
             rows = n_x.strides[0] // n_x.itemsize, (self.steps + 1) * batch
             launch("gru.forward", hidden * batch, state, batch, *rows, state, n_x, h, h_new)
@@ -177,7 +178,7 @@ class _ResetAfter(_Part):
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
         xp = get_array_module(self.z)
         states, dgates = self.gates_of(t), self.dgates[:, :, t]
-        if has_kernels(self.z):
+        if self.in_one:
             batch, row = self.z.shape[2], self.steps * self.z.shape[2]
             strides = row + batch, row, self.hidden * row
             launch("gru.backward", dh.size, dh, batch, *strides, states, self.h[:, t], dh, dgates)
