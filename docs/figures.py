@@ -26,6 +26,7 @@ FROM_RUNS = {
     "runs/forecast/free_running.png": "forecast_free_running.png",
     "runs/gradients/bptt.png": "gradients_bptt.png",
     "runs/gradients/cells.png": "gradients_cells.png",
+    "runs/gradients/cells_clipped.png": "gradients_cells_clipped.png",
     "runs/gradients/chain.png": "gradients_chain.png",
     "runs/gradients/rnn.svg": "gradients_rnn.svg",
     "runs/lstm_lm/learning_curve.png": "lstm_lm_learning_curve.png",

@@ -1,6 +1,7 @@
 """The examples of sequences, run as their readers run them: forecasts, small RNNs, gradients through time."""
 
 import dataclasses
+import itertools
 import re
 
 import numpy as np
@@ -130,7 +131,44 @@ def test_the_gradient_of_the_documents_chain_explodes_vanishes_and_is_clipped(fo
     assert small == pytest.approx([norm * 0.5 ** (k + 1) for k, norm in enumerate(large)])
     assert clipped[0] == large[0]
     assert max(clipped) == pytest.approx(5.0)
-    assert {path.name for path in out.iterdir()} == {"chain.png", "cells.png", "rnn.svg", "bptt.png"}
+    assert {path.name for path in out.iterdir()} == {
+        "chain.png", "cells.png", "cells_clipped.png", "rnn.svg", "bptt.png"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [nn.RNNCell, nn.LSTMCell, nn.GRUCell])
+def test_the_gradient_carried_back_through_a_cell_is_autograds_and_is_clipped(kind):
+    tn.manual_seed(0)
+    cell = kind(3, 4)
+    for parameter in cell.parameters():
+        parameter.data = np.random.default_rng(1).normal(size=parameter.shape) * 1.5
+    xs = np.random.default_rng(0).standard_normal((6, 1, 3))
+    zeros = np.zeros((1, 4))
+    first = (zeros, zeros) if kind is nn.LSTMCell else zeros
+    jacobians = gradients.step_jacobians(cell, first, xs)
+
+    def norms(max_norm):
+        """By autograd, one step after the other."""
+        leaves = [tn.Variable(part, requires_grad=True) for part in (first if kind is nn.LSTMCell else [first])]
+        state = tuple(leaves) if kind is nn.LSTMCell else leaves[0]
+        states = [leaves]
+        for x in xs:
+            state = cell(x, state)
+            states.append(list(state) if kind is nn.LSTMCell else [state])
+        g, found = [np.full((1, 4), 0.5), zeros][: len(leaves)], []
+        for before, after in reversed(list(itertools.pairwise(states))):
+            g = [np.asarray(part) for part in tn.grad(after, before, g, retain_graph=True)]
+            norm = np.sqrt(sum((part**2).sum() for part in g))
+            g = [part * min(1, max_norm / norm) for part in g]
+            found.append(min(norm, max_norm))
+        return found
+
+    free = gradients.carried_back(jacobians, 4, np.inf)
+    assert free == pytest.approx(norms(np.inf))
+    theta = sorted(free)[len(free) // 2]
+    clipped = gradients.carried_back(jacobians, 4, theta)
+    assert clipped == pytest.approx(norms(theta))
+    assert max(clipped) == pytest.approx(theta)
 
 
 def test_the_product_of_jacobians_is_the_jacobian(followed):

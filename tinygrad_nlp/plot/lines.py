@@ -87,7 +87,7 @@ def panels(
         log_y: whether the axis is logarithmic.
 
     Returns:
-        The figure, 6 inches wide and 0.5 + 1.9 for each row high.
+        The figure, 6 inches wide and 0.4 + 2.2 for each row high.
 
     Raises:
         ValueError: no panel, one without curves, or x and y of different lengths.
@@ -105,7 +105,7 @@ def panels(
     }
     rows = -(-len(pictures) // 2)
     with style():
-        figure = Figure(figsize=(6.0, 0.5 + 1.9 * rows))
+        figure = Figure(figsize=(6.0, 0.4 + 2.2 * rows))
         grid = figure.subplots(rows, min(2, len(pictures)), sharex=True, sharey=True, squeeze=False)
         for axes in grid.flat[len(pictures) :]:
             axes.remove()
