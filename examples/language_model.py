@@ -313,6 +313,12 @@ def generate(
     Returns:
         The text.
     """
+    if (greedy or beam) and (temperature != 1 or top_k is not None or top_p is not None):
+        raise ValueError("--temperature, --top-k and --top-p are for drawing: leave them out with --greedy and --beam")
+    if greedy and beam:
+        raise ValueError("choose --greedy or --beam, not both")
+    if length_penalty and not beam:
+        raise ValueError("--length-penalty is for --beam: name its width, or leave it out")
     run = trained(out)
     begun = start = run.read(prompt)
     if not len(start):

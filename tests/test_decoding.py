@@ -88,6 +88,14 @@ def test_of_length_zero_nothing_is_asked_and_nothing_written(stop):
     assert model.asked == []
 
 
+def test_a_length_below_zero_is_refused():
+    for decode in (greedy, sample, lambda *arguments: next(stream(*arguments))):
+        with pytest.raises(ValueError, match="decoding: length must be at least 0, not -1"):
+            decode(counter, None, [0], -1)
+    with pytest.raises(ValueError, match="beam_search: length must be at least 0, not -1"):
+        beam_search(counter, None, [0], -1)
+
+
 def test_scores_may_be_variables_or_arrays():
     start = np.array([0, 3, 5])
     arrays, variables = (greedy(Walk(1, as_variable), start, start, 8) for as_variable in (False, True))

@@ -460,6 +460,23 @@ def test_a_prompt_may_hold_unknown_words_and_may_be_empty(models, capsys):
     assert language_model.generate("", out, length=1, greedy=True) == "the"
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"greedy": True, "temperature": 0.5}, "--temperature, --top-k and --top-p are for drawing"),
+        ({"beam": 2, "top_k": 3}, "--temperature, --top-k and --top-p are for drawing"),
+        ({"beam": 2, "top_p": 0.3}, "--temperature, --top-k and --top-p are for drawing"),
+        ({"beam": 2, "greedy": True}, "choose --greedy or --beam"),
+        ({"length_penalty": 0.6}, "--length-penalty is for --beam"),
+        ({"length": -3}, "length must be at least 0, not -3"),
+        ({"length": -3, "beam": 2}, "length must be at least 0, not -3"),
+    ],
+)
+def test_ways_of_writing_that_contradict_each_other_are_refused(models, settings, message):
+    with pytest.raises(SystemExit, match=f"error: .*{message}"):
+        language_model.generate("the dog", str(models["rnn"][0]), **settings)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_language_model_ranks_sentences(models, cell):
     out = str(models[cell][0])
