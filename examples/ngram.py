@@ -6,7 +6,7 @@
     python -m examples.ngram zipf
 
 All take `--data time_machine` or `--text FILE`. `perplexity` compares Laplace's smoothing with that of Kneser and Ney;
-`score` ranks sentences by their probability; `zipf` leaves its picture in runs/ngram/.
+`score` ranks sentences by their probability. `perplexity` and `zipf` leave their pictures in runs/ngram/.
 """
 
 from __future__ import annotations
@@ -51,12 +51,17 @@ def model(settings: Settings, corpus: Corpus) -> KneserNeyNGram:
 
 
 @command
-def perplexity(settings: Flags) -> dict[str, list[float]]:
-    """Print the perplexities of the models of 1 to n tokens.
+def perplexity(settings: Flags, out: str = "runs/ngram") -> dict[str, list[float]]:
+    """Print and draw the perplexities of the models of 1 to n tokens.
+
+    Args:
+        settings: the text, and the longest n-gram
+        out: folder for the picture
 
     Returns:
         Those on the test part, by the name of the smoothing, from n = 1 on.
     """
+    folder = output_folder(out)
     corpus = load_corpus(settings)
     size = len(corpus.vocab)
     print(f"{len(corpus.train):,} tokens to train on, {len(corpus.test):,} to test, a vocabulary of {size:,}")
@@ -69,6 +74,8 @@ def perplexity(settings: Flags) -> dict[str, list[float]]:
             found[name].append(ngram.perplexity(corpus.test))
             line += f"   {name}: validation {ngram.perplexity(corpus.valid):8.1f}  test {found[name][-1]:8.1f}"
         print(line)
+    curves = {name: (range(1, settings.n + 1), figures) for name, figures in found.items()}
+    print(plot.save(plot.lines(curves, "$n$", "test perplexity", log_y=True), folder / "perplexity.png"))
     return found
 
 

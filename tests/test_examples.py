@@ -344,11 +344,13 @@ def rhyme(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["words", "characters", "bpe"])
-def test_the_perplexity_of_a_text_falls_with_n(rhyme, kind, capsys):
+def test_the_perplexity_of_a_text_falls_with_n(rhyme, kind, tmp_path, capsys):
     if kind == "bpe":
         pytest.importorskip("tokenizers", reason="BPE needs the extra `text`")
-    found = ngram.perplexity(ngram.Settings(text=rhyme, kind=kind, n=3, bpe_size=270))
-    printed = capsys.readouterr().out.splitlines()
+    found = ngram.perplexity(ngram.Settings(text=rhyme, kind=kind, n=3, bpe_size=270), str(tmp_path))
+    *printed, picture = capsys.readouterr().out.splitlines()
+    assert picture == str(tmp_path / "perplexity.png")
+    assert (tmp_path / "perplexity.png").read_bytes().startswith(PNG)
     assert len(printed) == 4
     assert printed[-1].startswith("n = 3   Laplace: validation ")
     assert found["Kneser-Ney"][2] < found["Kneser-Ney"][1] < found["Kneser-Ney"][0]

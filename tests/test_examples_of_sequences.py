@@ -11,7 +11,7 @@ pytest.importorskip("tyro", reason="examples need the extra `examples`")
 pytest.importorskip("matplotlib", reason="examples need the extra `examples`")
 
 import tinygrad_nlp as tn
-from examples import forecast, gradients, rnn_scratch, rnnlm
+from examples import batches, forecast, gradients, rnn_scratch, rnnlm
 from examples.models.language_model import RecurrentLM
 from tinygrad_nlp import nn
 from tinygrad_nlp.data import Corpus, find
@@ -53,6 +53,26 @@ def test_a_forecast_feeds_on_itself():
 def test_a_forecast_of_nothing_is_refused(changes, tmp_path):
     with pytest.raises(SystemExit, match="error: --"):
         forecast.main(dataclasses.replace(forecast.Settings(out=str(tmp_path)), **changes))
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_text_becomes_batches_that_use_every_token_once(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("abcdefghij" * 10)
+    settings = batches.Settings(text=str(tmp_path / "text.txt"))
+    assert batches.main(settings) == (100, 11)  # <unk> is one
+    printed = capsys.readouterr().out
+    assert printed.startswith("100 tokens, a vocabulary of 11; the most frequent: 'a' 8, ")  # in the part to train on
+    assert "X 'abcde'  Y 'bcdef'" in printed
+    assert "  of 100 tokens 99 are foretold once in an epoch, 1 never, 0 more often" in printed
+    with pytest.raises(SystemExit, match=r"error: .* tokens, but at least 102 are needed"):
+        batches.main(dataclasses.replace(settings, num_steps=101))
+
+
+@pytest.mark.skipif(not find("timemachine/timemachine.txt"), reason="The Time Machine is not at hand")
+def test_the_time_machine_has_as_many_characters_as_the_document_says():
+    assert batches.main(batches.Settings()) == (173_428, 28)
 
 
 # --- RNN from scratch -------------------------------------------------------------------------------------------------
