@@ -273,6 +273,7 @@ def test_a_sampled_row_ends_at_its_stop():
         ({"temperature": 0}, "temperature must be above 0, not 0; greedy"),
         ({"temperature": float("nan")}, "temperature must be above 0, not nan"),
         ({"top_k": 0}, "top_k must be at least 1, not 0"),
+        ({"seed": -1}, "seed must be 0 or more, not -1"),
         ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], not 0\.0"),
         ({"top_p": 1.5}, r"top_p must lie in \(0, 1\], not 1\.5"),
     ],
