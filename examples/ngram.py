@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 
 from examples.cli import command
-from examples.corpora import Source, load_corpus, write
+from examples.corpora import Source, load_corpus, read, write
 from tinygrad_nlp import plot
 from tinygrad_nlp.data import Corpus
 from tinygrad_nlp.decoding import Sampler, stream
@@ -104,7 +104,7 @@ def generate(
         The text.
     """
     corpus = load_corpus(settings)
-    begun = start = corpus.vocab.encode(corpus.tokenizer(prompt))
+    begun = start = read(corpus.tokenizer, corpus.vocab, prompt)
     if not len(start):  # behind a sentence's end, or with what the text begins
         end = eos(corpus)
         start = corpus.train[:1] if end is None else np.array([end])
@@ -131,7 +131,7 @@ def score(sentences: tyro.conf.Positional[list[str]], settings: Flags) -> list[s
     ends = "" if eos(corpus) is None else "\n"
     scored = []
     for sentence in sentences:
-        log_p = ngram.log_probabilities(corpus.vocab.encode(corpus.tokenizer(sentence + ends)))
+        log_p = ngram.log_probabilities(read(corpus.tokenizer, corpus.vocab, sentence + ends))
         if not len(log_p):
             raise ValueError(f"{sentence!r} has no tokens to score")
         scored.append((float(log_p.sum()), float(np.exp(-log_p.mean())), sentence))

@@ -364,6 +364,9 @@ def test_an_ngram_model_writes_the_same_text_with_the_same_seed(rhyme, capsys):
     assert texts[0].startswith("the dog sat on the ")
     assert capsys.readouterr().out == "".join(f"{text}\n" for text in texts)
     assert ngram.generate(settings, "the unheard", 1, top_k=1).startswith("the <unk> ")
+    assert capsys.readouterr().out.startswith("not in the vocabulary, and read as <unk>: unheard\nthe <unk> ")
+    ngram.score(["the zebra sat"], settings)
+    assert capsys.readouterr().out.startswith("not in the vocabulary, and read as <unk>: zebra\n")
     assert ngram.generate(settings, length=1) == "the"
     assert ngram.generate(ngram.Settings(text=rhyme, kind="characters"), length=0) == ""
 
