@@ -41,6 +41,7 @@ FROM_RUNS = {
     "runs/rnnlm/perplexity.png": "rnnlm_perplexity.png",
     "runs/spiral/boundary.png": "spiral_boundary.png",
     "runs/spiral/learning_curve.png": "spiral_learning_curve.png",
+    "runs/window_lm/learning_curve.png": "window_lm_learning_curve.png",
 }
 
 
