@@ -19,6 +19,11 @@ from tinygrad_nlp.nn import functional as F
 
 FIGURES = Path(__file__).parent / "figures"
 FROM_RUNS = {
+    "runs/characters/learning_curve.png": "characters_learning_curve.png",
+    "runs/characters_gru/learning_curve.png": "characters_gru_learning_curve.png",
+    "runs/characters_gru_2/learning_curve.png": "characters_gru_2_learning_curve.png",
+    "runs/characters_lstm/learning_curve.png": "characters_lstm_learning_curve.png",
+    "runs/characters_rnn/learning_curve.png": "characters_rnn_learning_curve.png",
     "runs/dates/attention.png": "dates_attention.png",
     "runs/dates/learning_curve.png": "dates_learning_curve.png",
     "runs/dates/graph.svg": "dates_graph.svg",
@@ -26,14 +31,17 @@ FROM_RUNS = {
     "runs/forecast/free_running.png": "forecast_free_running.png",
     "runs/gradients/bptt.png": "gradients_bptt.png",
     "runs/gradients/cells.png": "gradients_cells.png",
+    "runs/gradients/cells_clipped.png": "gradients_cells_clipped.png",
     "runs/gradients/chain.png": "gradients_chain.png",
     "runs/gradients/rnn.svg": "gradients_rnn.svg",
     "runs/lstm_lm/learning_curve.png": "lstm_lm_learning_curve.png",
+    "runs/ngram/perplexity.png": "ngram_perplexity.png",
     "runs/ngram/zipf.png": "ngram_zipf.png",
     "runs/rnn_scratch/learning_curve.png": "rnn_scratch_learning_curve.png",
     "runs/rnnlm/perplexity.png": "rnnlm_perplexity.png",
     "runs/spiral/boundary.png": "spiral_boundary.png",
     "runs/spiral/learning_curve.png": "spiral_learning_curve.png",
+    "runs/window_lm/learning_curve.png": "window_lm_learning_curve.png",
 }
 
 

@@ -52,6 +52,20 @@ def load_corpus(source: Source) -> Corpus:
     return load_time_machine(Characters() if source.kind == "characters" else Words())
 
 
+def read(tokenizer: Tokenizer, vocab: Vocab, text: str) -> np.ndarray:
+    """The ids of a text; says which tokens are not known.
+
+    Raises:
+        ValueError: one is not known, and there is no `<unk>`.
+    """
+    tokens = tokenizer(text)
+    unknown = sorted({token for token in tokens if token not in vocab})
+    ids = vocab.encode(tokens)
+    if unknown:
+        print(f"not in the vocabulary, and read as <unk>: {', '.join(unknown)}")
+    return ids
+
+
 def write(tokenizer: Tokenizer, vocab: Vocab, begun: np.ndarray, ids: Iterable[np.ndarray]) -> str:
     """Print a text token by token, as `decoding.stream` gives its ids.
 

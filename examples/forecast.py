@@ -9,7 +9,6 @@ Leaves in runs/forecast/ the pictures of the document: 1 to 64 steps ahead, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,32 +86,27 @@ def main(settings: Settings) -> dict[int, float]:
     trainer.fit(DataLoader(examples, settings.batch_size, seed=settings.seed), settings.epochs)
 
     errors = {}
-    curves = {"data": (time, series)}
+    ahead_of: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     values = forecast(model, windows, longest)
     for k in settings.ahead:
         # Row i of `values` is at the times i + tau, i + tau + 1, …
         at = np.arange(tau + k - 1, settings.points)
         ahead = values[: len(at), k - 1]
-        curves[f"{k} step{'s' * (k > 1)} ahead"] = time[at], ahead
+        ahead_of[f"{k} step{'s' * (k > 1)} ahead"] = {"data": (time, series), "forecast": (time[at], ahead)}
         held_out = at >= tau + train + longest - 1  # the same points for every k, none of which was trained on
         errors[k] = float(np.sqrt(np.mean((ahead - series[at])[held_out] ** 2)))
         print(f"{k:3d} step{'s' if k > 1 else ' '} ahead: error {errors[k]:.3f}")
 
     start = tau + train
     free = forecast(model, series[None, train:start], settings.points - start)[0]
-    pictures: dict[str, tuple[dict[str, tuple[np.ndarray, np.ndarray]], Sequence[str]]] = {
-        "ahead.png": (curves, ("data",)),
-        "free_running.png": (
-            {
-                "data": (time, series),
-                "1 step ahead": (time[tau:], values[:, 0]),
-                f"all steps from {start} on": (time[start:], free),
-            },
-            ("data",),
-        ),
+    all_steps = {
+        "data": (time, series),
+        "1 step ahead": (time[tau:], values[:, 0]),
+        f"all steps from {start} on": (time[start:], free),
     }
-    for name, (drawn, faint) in pictures.items():
-        print(plot.save(plot.lines(drawn, "time $t$", "$x_t$", faint=faint), out / name))
+    labels, faint = ("time $t$", "$x_t$"), ("data",)
+    print(plot.save(plot.panels(ahead_of, *labels, faint=faint), out / "ahead.png"))
+    print(plot.save(plot.lines(all_steps, *labels, faint=faint), out / "free_running.png"))
     return errors
 
 

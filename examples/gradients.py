@@ -8,6 +8,7 @@ prints the figures and leaves their pictures in runs/gradients/:
   half of it, and clipped on its way (document 000, chapter 6; document 003, section 9.5.3);
 - cells.png: ‖∂h_T/∂h_k‖ of an RNN with small and with large weights, an LSTM (also with its
   forget gate held open) and a GRU (documents 000 to 004);
+- cells_clipped.png: the norm of the gradient of Σh_T / √H on its way back through the same, with clipping and without;
 - rnn.svg: the graph of the RNN with small weights, coloured by the norm of the gradient;
 - bptt.png: full, truncated and randomly truncated back-propagation through time (document 003, section 9.7.1).
 """
@@ -46,7 +47,7 @@ class Settings:
     large: float = 2.0
     """the large ones"""
     max_norm: float = 5.0
-    """θ, at which the gradient of the chain is clipped"""
+    """θ, at which gradients are clipped on their way back"""
     window: int = 7
     """steps between two cuts of truncated back-propagation"""
     keep: float = 0.5
@@ -134,16 +135,25 @@ def cells(settings: Settings, out: Path) -> None:
         "LSTM, forget gate open": (remembers, (h, c)),
         "GRU": (nn.GRUCell(size, size), h),
     }
-    curves = {}
+    curves, unclipped, clipped = {}, {}, {}
     for name, (step, first) in models.items():
         jacobians = step_jacobians(step, first, xs)
         norms = product_norms(jacobians)
-        curves[name] = range(1, settings.steps + 1), norms[::-1]
+        back = range(1, settings.steps + 1)
+        curves[name] = back, norms[::-1]
+        unclipped[name], clipped[name] = (
+            (back, carried_back(jacobians, size, theta)) for theta in (np.inf, settings.max_norm)
+        )
         print(f"∥∂h_T/∂h_k∥, {name}: {norms[-1]:.2g} one step back, {norms[0]:.2g} after {settings.steps}")
         if first is h:
             print(f"  product of the steps' Jacobians and autograd's: {identity(step, h, xs, jacobians):.1e} apart")
     picture = plot.lines(curves, "steps back, $T - k$", r"$\|\partial h_T / \partial h_k\|$", log_y=True)
     print(plot.save(picture, out / "cells.png"))
+    largest = {name: max(norms) for name, (_, norms) in clipped.items() if max(norms) > 0.999 * settings.max_norm}
+    print(f"clipped at {settings.max_norm:g} on their way: {', '.join(largest) or 'none'}")
+    both = {"without clipping": unclipped, f"clipped at {settings.max_norm:g}": clipped}
+    picture = plot.panels(both, "steps back, $T - k$", "norm of the gradient", log_y=True)
+    print(plot.save(picture, out / "cells_clipped.png"))
 
     small = rnns[settings.small]
     state: Any = tn.Variable(h, requires_grad=True, name="h_0")
@@ -153,6 +163,18 @@ def cells(settings: Settings, out: Path) -> None:
     loss = (state * state).sum()
     loss.name = "loss"
     print(tn.draw(loss, time="all", gradient=True, show=(), rankdir="LR").save(out / "rnn.svg"))
+
+
+def carried_back(jacobians: np.ndarray, hidden: int, max_norm: float) -> list[float]:
+    """The norms of ∂L/∂s_k for k = T - 1 … 0, L = Σh_T / √H, of norm 1 at first; where ‖g‖ > θ, g ← θ g / ‖g‖."""
+    g = np.zeros(jacobians.shape[1])
+    g[:hidden] = hidden**-0.5  # h stands before c
+    norms = []
+    for step in jacobians[::-1]:
+        g = g @ step
+        g *= min(1.0, max_norm / float(np.linalg.norm(g)))
+        norms.append(float(np.linalg.norm(g)))
+    return norms
 
 
 def identity(cell: Callable[[Any, Any], Any], h: np.ndarray, xs: np.ndarray, jacobians: np.ndarray) -> float:

@@ -24,7 +24,7 @@ import tyro
 
 import tinygrad_nlp as tn
 from examples.cli import command
-from examples.corpora import Source, load_corpus, write
+from examples.corpora import Source, load_corpus, read, write
 from examples.models.language_model import LanguageModel, RecurrentLM, WindowLM
 from tinygrad_nlp import optim, plot
 from tinygrad_nlp.data import Corpus, DataLoader, RandomWindows, SequentialWindows, read_tokens
@@ -250,11 +250,7 @@ class Trained:
 
     def read(self, text: str) -> np.ndarray:
         """The ids of a text; says which tokens are not known."""
-        tokens = self.tokenizer(text)
-        unknown = sorted({token for token in tokens if token not in self.vocab})
-        if unknown:
-            print(f"not in the vocabulary, and read as <unk>: {', '.join(unknown)}")
-        return self.vocab.encode(tokens)
+        return read(self.tokenizer, self.vocab, text)
 
     @property
     def eos(self) -> int | None:
@@ -313,6 +309,12 @@ def generate(
     Returns:
         The text.
     """
+    if (greedy or beam) and (temperature != 1 or top_k is not None or top_p is not None):
+        raise ValueError("--temperature, --top-k and --top-p are for drawing: leave them out with --greedy and --beam")
+    if greedy and beam:
+        raise ValueError("choose --greedy or --beam, not both")
+    if length_penalty and not beam:
+        raise ValueError("--length-penalty is for --beam: name its width, or leave it out")
     run = trained(out)
     begun = start = run.read(prompt)
     if not len(start):

@@ -6,7 +6,7 @@
     python -m examples.ngram zipf
 
 All take `--data time_machine` or `--text FILE`. `perplexity` compares Laplace's smoothing with that of Kneser and Ney;
-`score` ranks sentences by their probability; `zipf` leaves its picture in runs/ngram/.
+`score` ranks sentences by their probability. `perplexity` and `zipf` leave their pictures in runs/ngram/.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 
 from examples.cli import command
-from examples.corpora import Source, load_corpus, write
+from examples.corpora import Source, load_corpus, read, write
 from tinygrad_nlp import plot
 from tinygrad_nlp.data import Corpus
 from tinygrad_nlp.decoding import Sampler, stream
@@ -51,12 +51,17 @@ def model(settings: Settings, corpus: Corpus) -> KneserNeyNGram:
 
 
 @command
-def perplexity(settings: Flags) -> dict[str, list[float]]:
-    """Print the perplexities of the models of 1 to n tokens.
+def perplexity(settings: Flags, out: str = "runs/ngram") -> dict[str, list[float]]:
+    """Print and draw the perplexities of the models of 1 to n tokens.
+
+    Args:
+        settings: the text, and the longest n-gram
+        out: folder for the picture
 
     Returns:
         Those on the test part, by the name of the smoothing, from n = 1 on.
     """
+    folder = output_folder(out)
     corpus = load_corpus(settings)
     size = len(corpus.vocab)
     print(f"{len(corpus.train):,} tokens to train on, {len(corpus.test):,} to test, a vocabulary of {size:,}")
@@ -69,6 +74,8 @@ def perplexity(settings: Flags) -> dict[str, list[float]]:
             found[name].append(ngram.perplexity(corpus.test))
             line += f"   {name}: validation {ngram.perplexity(corpus.valid):8.1f}  test {found[name][-1]:8.1f}"
         print(line)
+    curves = {name: (range(1, settings.n + 1), figures) for name, figures in found.items()}
+    print(plot.save(plot.lines(curves, "$n$", "test perplexity", log_y=True), folder / "perplexity.png"))
     return found
 
 
@@ -97,7 +104,7 @@ def generate(
         The text.
     """
     corpus = load_corpus(settings)
-    begun = start = corpus.vocab.encode(corpus.tokenizer(prompt))
+    begun = start = read(corpus.tokenizer, corpus.vocab, prompt)
     if not len(start):  # behind a sentence's end, or with what the text begins
         end = eos(corpus)
         start = corpus.train[:1] if end is None else np.array([end])
@@ -124,7 +131,7 @@ def score(sentences: tyro.conf.Positional[list[str]], settings: Flags) -> list[s
     ends = "" if eos(corpus) is None else "\n"
     scored = []
     for sentence in sentences:
-        log_p = ngram.log_probabilities(corpus.vocab.encode(corpus.tokenizer(sentence + ends)))
+        log_p = ngram.log_probabilities(read(corpus.tokenizer, corpus.vocab, sentence + ends))
         if not len(log_p):
             raise ValueError(f"{sentence!r} has no tokens to score")
         scored.append((float(log_p.sum()), float(np.exp(-log_p.mean())), sentence))

@@ -127,6 +127,15 @@ def test_threads_without_a_seed_follow_that_of_the_main_thread():
     assert not set(two_threads(8)) & set(first)
 
 
+def test_a_negative_seed_is_refused_and_the_stream_goes_on():
+    tn.manual_seed(7)
+    first = draw()
+    tn.manual_seed(7)
+    with pytest.raises(ValueError, match="manual_seed: the seed must be 0 or more, not -1"):
+        tn.manual_seed(-1)
+    assert draw() == first
+
+
 def test_a_thread_that_lives_on_starts_anew_with_the_seed_unless_it_set_its_own():
     with ThreadPoolExecutor(1) as pool:
         tn.manual_seed(7)

@@ -560,6 +560,17 @@ def test_a_text_in_pieces_of_words_has_no_unknown_token(tmp_path):
     assert bpe.join(corpus.vocab.decode(ids)) == text
 
 
+def test_a_text_is_cut_into_pieces_of_words_once(tmp_path, monkeypatch):
+    pytest.importorskip("tokenizers", reason="BPE needs the extra `text`")
+    text = "the lower the lowest\n" * 30
+    bpe, cut = BPE.train([text], 270), []
+    monkeypatch.setattr(BPE, "__call__", lambda self, piece: cut.append(piece) or self._tokenizer.encode(piece).tokens)
+    load_text(_put(tmp_path, "text.txt", text), bpe)
+    assert "".join(cut) == text
+    with pytest.raises(ValueError, match=r"empty\.txt holds no text"):
+        load_text(_put(tmp_path, "empty.txt", ""), bpe)
+
+
 def test_a_long_text_is_never_in_memory_as_a_list(tmp_path):
     path = tmp_path / "long.txt"
     line = "the quick brown fox jumps over the lazy dog, and so on\n"

@@ -88,6 +88,14 @@ def test_of_length_zero_nothing_is_asked_and_nothing_written(stop):
     assert model.asked == []
 
 
+def test_a_length_below_zero_is_refused():
+    for decode in (greedy, sample, lambda *arguments: next(stream(*arguments))):
+        with pytest.raises(ValueError, match="decoding: length must be at least 0, not -1"):
+            decode(counter, None, [0], -1)
+    with pytest.raises(ValueError, match="beam_search: length must be at least 0, not -1"):
+        beam_search(counter, None, [0], -1)
+
+
 def test_scores_may_be_variables_or_arrays():
     start = np.array([0, 3, 5])
     arrays, variables = (greedy(Walk(1, as_variable), start, start, 8) for as_variable in (False, True))
@@ -265,6 +273,7 @@ def test_a_sampled_row_ends_at_its_stop():
         ({"temperature": 0}, "temperature must be above 0, not 0; greedy"),
         ({"temperature": float("nan")}, "temperature must be above 0, not nan"),
         ({"top_k": 0}, "top_k must be at least 1, not 0"),
+        ({"seed": -1}, "seed must be 0 or more, not -1"),
         ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], not 0\.0"),
         ({"top_p": 1.5}, r"top_p must lie in \(0, 1\], not 1\.5"),
     ],

@@ -344,11 +344,13 @@ def rhyme(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["words", "characters", "bpe"])
-def test_the_perplexity_of_a_text_falls_with_n(rhyme, kind, capsys):
+def test_the_perplexity_of_a_text_falls_with_n(rhyme, kind, tmp_path, capsys):
     if kind == "bpe":
         pytest.importorskip("tokenizers", reason="BPE needs the extra `text`")
-    found = ngram.perplexity(ngram.Settings(text=rhyme, kind=kind, n=3, bpe_size=270))
-    printed = capsys.readouterr().out.splitlines()
+    found = ngram.perplexity(ngram.Settings(text=rhyme, kind=kind, n=3, bpe_size=270), str(tmp_path))
+    *printed, picture = capsys.readouterr().out.splitlines()
+    assert picture == str(tmp_path / "perplexity.png")
+    assert (tmp_path / "perplexity.png").read_bytes().startswith(PNG)
     assert len(printed) == 4
     assert printed[-1].startswith("n = 3   Laplace: validation ")
     assert found["Kneser-Ney"][2] < found["Kneser-Ney"][1] < found["Kneser-Ney"][0]
@@ -362,6 +364,9 @@ def test_an_ngram_model_writes_the_same_text_with_the_same_seed(rhyme, capsys):
     assert texts[0].startswith("the dog sat on the ")
     assert capsys.readouterr().out == "".join(f"{text}\n" for text in texts)
     assert ngram.generate(settings, "the unheard", 1, top_k=1).startswith("the <unk> ")
+    assert capsys.readouterr().out.startswith("not in the vocabulary, and read as <unk>: unheard\nthe <unk> ")
+    ngram.score(["the zebra sat"], settings)
+    assert capsys.readouterr().out.startswith("not in the vocabulary, and read as <unk>: zebra\n")
     assert ngram.generate(settings, length=1) == "the"
     assert ngram.generate(ngram.Settings(text=rhyme, kind="characters"), length=0) == ""
 
@@ -458,6 +463,23 @@ def test_a_prompt_may_hold_unknown_words_and_may_be_empty(models, capsys):
     assert text.startswith("the <unk> sat ")
     assert capsys.readouterr().out == f"not in the vocabulary, and read as <unk>: zebra\n{text}\n"
     assert language_model.generate("", out, length=1, greedy=True) == "the"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"greedy": True, "temperature": 0.5}, "--temperature, --top-k and --top-p are for drawing"),
+        ({"beam": 2, "top_k": 3}, "--temperature, --top-k and --top-p are for drawing"),
+        ({"beam": 2, "top_p": 0.3}, "--temperature, --top-k and --top-p are for drawing"),
+        ({"beam": 2, "greedy": True}, "choose --greedy or --beam"),
+        ({"length_penalty": 0.6}, "--length-penalty is for --beam"),
+        ({"length": -3}, "length must be at least 0, not -3"),
+        ({"length": -3, "beam": 2}, "length must be at least 0, not -3"),
+    ],
+)
+def test_ways_of_writing_that_contradict_each_other_are_refused(models, settings, message):
+    with pytest.raises(SystemExit, match=f"error: .*{message}"):
+        language_model.generate("the dog", str(models["rnn"][0]), **settings)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -1,6 +1,7 @@
 """The examples of sequences, run as their readers run them: forecasts, small RNNs, gradients through time."""
 
 import dataclasses
+import itertools
 import re
 
 import numpy as np
@@ -10,7 +11,7 @@ pytest.importorskip("tyro", reason="examples need the extra `examples`")
 pytest.importorskip("matplotlib", reason="examples need the extra `examples`")
 
 import tinygrad_nlp as tn
-from examples import forecast, gradients, rnn_scratch, rnnlm
+from examples import batches, forecast, gradients, rnn_scratch, rnnlm
 from examples.models.language_model import RecurrentLM
 from tinygrad_nlp import nn
 from tinygrad_nlp.data import Corpus, find
@@ -52,6 +53,26 @@ def test_a_forecast_feeds_on_itself():
 def test_a_forecast_of_nothing_is_refused(changes, tmp_path):
     with pytest.raises(SystemExit, match="error: --"):
         forecast.main(dataclasses.replace(forecast.Settings(out=str(tmp_path)), **changes))
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_text_becomes_batches_that_use_every_token_once(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("abcdefghij" * 10)
+    settings = batches.Settings(text=str(tmp_path / "text.txt"))
+    assert batches.main(settings) == (100, 11)  # <unk> is one
+    printed = capsys.readouterr().out
+    assert printed.startswith("100 tokens, a vocabulary of 11; the most frequent: 'a' 8, ")  # in the part to train on
+    assert "X 'abcde'  Y 'bcdef'" in printed
+    assert "  of 100 tokens 99 are foretold once in an epoch, 1 never, 0 more often" in printed
+    with pytest.raises(SystemExit, match=r"error: .* tokens, but at least 102 are needed"):
+        batches.main(dataclasses.replace(settings, num_steps=101))
+
+
+@pytest.mark.skipif(not find("timemachine/timemachine.txt"), reason="The Time Machine is not at hand")
+def test_the_time_machine_has_as_many_characters_as_the_document_says():
+    assert batches.main(batches.Settings()) == (173_428, 28)
 
 
 # --- RNN from scratch -------------------------------------------------------------------------------------------------
@@ -130,7 +151,44 @@ def test_the_gradient_of_the_documents_chain_explodes_vanishes_and_is_clipped(fo
     assert small == pytest.approx([norm * 0.5 ** (k + 1) for k, norm in enumerate(large)])
     assert clipped[0] == large[0]
     assert max(clipped) == pytest.approx(5.0)
-    assert {path.name for path in out.iterdir()} == {"chain.png", "cells.png", "rnn.svg", "bptt.png"}
+    assert {path.name for path in out.iterdir()} == {
+        "chain.png", "cells.png", "cells_clipped.png", "rnn.svg", "bptt.png"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [nn.RNNCell, nn.LSTMCell, nn.GRUCell])
+def test_the_gradient_carried_back_through_a_cell_is_autograds_and_is_clipped(kind):
+    tn.manual_seed(0)
+    cell = kind(3, 4)
+    for parameter in cell.parameters():
+        parameter.data = np.random.default_rng(1).normal(size=parameter.shape) * 1.5
+    xs = np.random.default_rng(0).standard_normal((6, 1, 3))
+    zeros = np.zeros((1, 4))
+    first = (zeros, zeros) if kind is nn.LSTMCell else zeros
+    jacobians = gradients.step_jacobians(cell, first, xs)
+
+    def norms(max_norm):
+        """By autograd, one step after the other."""
+        leaves = [tn.Variable(part, requires_grad=True) for part in (first if kind is nn.LSTMCell else [first])]
+        state = tuple(leaves) if kind is nn.LSTMCell else leaves[0]
+        states = [leaves]
+        for x in xs:
+            state = cell(x, state)
+            states.append(list(state) if kind is nn.LSTMCell else [state])
+        g, found = [np.full((1, 4), 0.5), zeros][: len(leaves)], []
+        for before, after in reversed(list(itertools.pairwise(states))):
+            g = [np.asarray(part) for part in tn.grad(after, before, g, retain_graph=True)]
+            norm = np.sqrt(sum((part**2).sum() for part in g))
+            g = [part * min(1, max_norm / norm) for part in g]
+            found.append(min(norm, max_norm))
+        return found
+
+    free = gradients.carried_back(jacobians, 4, np.inf)
+    assert free == pytest.approx(norms(np.inf))
+    theta = sorted(free)[len(free) // 2]
+    clipped = gradients.carried_back(jacobians, 4, theta)
+    assert clipped == pytest.approx(norms(theta))
+    assert max(clipped) == pytest.approx(theta)
 
 
 def test_the_product_of_jacobians_is_the_jacobian(followed):

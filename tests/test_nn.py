@@ -163,6 +163,24 @@ def test_two_values_for_one_tied_parameter_are_refused():
     np.testing.assert_array_equal(model.embedding.weight.data, before)
 
 
+def test_weights_that_are_not_numbers_are_loaded_as_they_are():
+    layer = nn.Linear(2, 1)
+    layer.load_state_dict({"weight": np.array([[np.nan, 1]]), "bias": [2.0]})
+    np.testing.assert_array_equal(layer.weight.data, [[np.nan, 1]])
+
+
+def test_tensors_of_pytorch_are_loaded_without_conversion():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    theirs, layer = torch.nn.Linear(2, 3), nn.Linear(2, 3)
+    for state in (theirs.state_dict(), dict(theirs.named_parameters())):
+        layer.load_state_dict({name: tensor + 1 for name, tensor in state.items()})
+        np.testing.assert_array_equal(layer.weight.data, theirs.weight.detach().numpy() + 1)
+    before = layer.weight.data.copy()
+    with pytest.raises(TypeError, match=r"^weight is no array that NumPy can read .*BFloat16.*: give it as float32"):
+        layer.load_state_dict(theirs.bfloat16().state_dict())
+    np.testing.assert_array_equal(layer.weight.data, before)
+
+
 def test_weights_take_the_dtype_of_the_parameter():
     layer = nn.Linear(2, 3)
     layer.load_state_dict({"weight": normal(3, 2, dtype=np.float64), "bias": np.arange(3)})

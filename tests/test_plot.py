@@ -257,6 +257,33 @@ def test_lines_that_cannot_be_drawn_are_refused():
         plot.lines({"fit": ([1, 2], [1, 2, 3])}, "t", "x")
 
 
+def test_panels_have_common_axes_and_one_colour_for_a_name():
+    data, fit, other = ([1, 2], [3, 4]), ([1, 2], [3.0, 9.0]), ([1, 2], [0.5, 1.0])
+    figure = plot.panels(
+        {"one": {"data": data, "a": fit}, "two": {"data": data, "b": other, "a": fit}, "three": {"b": other}},
+        "t", "x", faint=("data",), log_y=True,
+    )  # fmt: skip
+    assert [axes.get_title() for axes in figure.axes] == ["one", "two", "three"]
+    assert {axes.get_yscale() for axes in figure.axes} == {"log"}
+    assert len({axes.get_ylim() for axes in figure.axes}) == len({axes.get_xlim() for axes in figure.axes}) == 1
+    colors = {}
+    for line in [line for axes in figure.axes for line in axes.lines]:
+        colors.setdefault(line.get_label(), set()).add(line.get_color())
+    assert colors == {"data": {"#999999"}, "a": {plot.PALETTE[0]}, "b": {plot.PALETTE[1]}}
+    (legend,) = figure.legends
+    assert _texts(legend.get_texts()) == ["data", "a", "b"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "t", "t"]  # those with nothing below
+    assert [axes.get_ylabel() for axes in figure.axes] == ["x", "", "x"]
+
+
+def test_panels_that_cannot_be_drawn_are_refused():
+    for nothing in ({}, {"one": {}}):
+        with pytest.raises(ValueError, match="panels: there are no curves to draw"):
+            plot.panels(nothing, "t", "x")
+    with pytest.raises(ValueError, match="panels: 'fit' has 2 x and 3 y"):
+        plot.panels({"one": {"fit": ([1, 2], [1, 2, 3])}}, "t", "x")
+
+
 def test_segments_lie_end_to_end():
     figure = plot.segments({"full": [6], "cut": [2, 4]}, title="BPTT")
     (axes,) = figure.axes

@@ -168,6 +168,25 @@ def test_a_layer_is_its_formula_stacked_and_in_both_directions(formula, layers, 
     assert_all_close(tn.grad([hs, *parts(last)], leaves, seeds), tn.grad(expected, leaves, seeds))
 
 
+@pytest.mark.parametrize("formula", [lstm_without_a_forget_gate, lstm])
+def test_the_output_of_a_network_of_lstms_is_softmax_of_v_h_and_c(formula):
+    """Equation (8.39); (8.46) writes the same with V and c left out, which are the unit matrix and zeros then."""
+    kind, settings = FORMULAS[formula]
+    layer, out = in_float64(kind(3, 4, **settings)), in_float64(nn.Linear(4, 5))
+    x, zeros = normal(2, 6, 3), np.zeros((2, 4))
+    hs, _, _ = unrolled(formula, Variable(x), (zeros, zeros), list(layer.parameters()))
+    v, c = out.weight, out.bias
+    e = tn.exp(hs @ v.T + c)
+    y = e / e.sum(axis=-1, keepdims=True)
+    ours = tn.softmax(out(layer(x)[0]))
+    leaves = [*layer.parameters(), *out.parameters()]
+    seed = normal(*y.shape)
+    assert_all_close([ours, *tn.grad(ours, leaves, seed)], [y, *tn.grad(y, leaves, seed)])
+    with_units = tn.softmax(F.linear(hs, np.eye(4), np.zeros(4)))
+    e = tn.exp(hs)
+    assert_all_close([with_units], [e / e.sum(axis=-1, keepdims=True)])
+
+
 def fused_states(kind):
     return 2 if kind is nn.LSTM else 1
 
@@ -566,6 +585,14 @@ def test_not_a_number_goes_through_to_where_it_leads_and_no_further():
 def test_settings_that_make_no_sense_are_refused(make, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make()
+
+
+@each_kind
+def test_settings_that_there_are_not_are_named_with_those_that_there_are(kind):
+    with pytest.raises(TypeError, match=f"^{kind.__name__}: there is no setting 'batch_first'; x is .N, T, D. always$"):
+        kind(3, 4, batch_first=True)
+    with pytest.raises(TypeError, match=f"^{kind.__name__}: there is no setting 'proj_size'; there are bias, bidirect"):
+        kind(3, 4, proj_size=2)
 
 
 @each_kind

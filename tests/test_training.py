@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -833,6 +834,15 @@ def test_a_state_dict_as_pytorch_saves_it_is_loaded(tmp_path):
         assert np.array_equal(array, state[name]), name
 
 
+def test_a_file_of_torch_save_is_told_how_it_can_be_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.pt", "w") as file:  # as torch.save writes it
+        file.writestr("model/data.pkl", b"")
+    with pytest.raises(
+        ValueError, match=r"model\.pt is no safetensors file.*torch\.save.*safetensors\.torch\.save_file"
+    ):
+        load_weights(nn.Linear(1, 2), tmp_path / "model.pt")
+
+
 def test_numbers_that_numpy_does_not_know_are_refused_by_name(tmp_path):
     header = json.dumps({"weight": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
     (tmp_path / "brain.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
@@ -943,6 +953,72 @@ def test_a_process_that_is_killed_while_saving_leaves_a_whole_file(tmp_path, mom
     assert weights.shape == (400, 400)
     assert (weights == weights[0, 0]).all()
     assert weights[0, 0] >= 19 if at_any else weights[0, 0] == 0
+
+
+TRAINING = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+import tinygrad_nlp as tn
+from tinygrad_nlp import nn, optim
+from tinygrad_nlp.data import SequentialWindows
+from tinygrad_nlp.nn.functional import cross_entropy
+from tinygrad_nlp.training import (
+    BPTT, Callback, Checkpoint, Evaluation, KeepBest, SaveCheckpoint, Schedule, Trainer, perplexity
+)
+
+class Model(nn.Module):
+    def __init__(self):
+        self.embed, self.rnn, self.out = nn.Embedding(7, 3), nn.LSTM(3, 4), nn.Linear(4, 7)
+        self.drop = nn.Dropout(0.2)
+
+    def forward(self, x, state=None):
+        h, state = self.rnn(self.embed(x), state)
+        return self.out(self.drop(h)), state
+
+class Death(Callback):
+    def on_step(self, trainer):
+        if moment == f"step {trainer.steps}":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_epoch(self, trainer):
+        if moment == f"epoch {trainer.loader.epoch}":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+folder, moment = Path(sys.argv[1]), sys.argv[2]
+ids = np.random.default_rng(5).integers(7, size=50)
+tn.manual_seed(0)
+model = Model()
+optimizer = optim.Adam(model.parameters(), lr=0.05)
+plateau = Schedule(optim.ReduceLROnPlateau(optimizer, patience=0), "perplexity")
+figure = Evaluation(lambda: {"perplexity": perplexity(model, ids)})
+saves = KeepBest(folder / "best", "perplexity"), Death(), SaveCheckpoint(folder / "checkpoint")
+trainer = Trainer(model, optimizer, BPTT(model, 2, 0.5), 1.0, callbacks=[figure, plateau, *saves])
+if moment.startswith("write"):  # the n-th one of a file is its last
+    replace, writes = os.replace, iter(range(1, 100))
+    def last(*paths):
+        if next(writes) == int(moment.split()[1]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(*paths)
+    os.replace = last
+resume = Checkpoint.load(folder / "checkpoint") if (folder / "checkpoint").is_file() else None
+trainer.fit(SequentialWindows(ids, 4, 3), 4, resume)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_run_that_is_killed_again_and_again_comes_to_what_one_does_that_never_was(tmp_path):
+    def train(name, moment):
+        (tmp_path / name).mkdir(exist_ok=True)
+        command = [sys.executable, "-c", TRAINING, str(tmp_path / name), moment]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+        assert done.returncode == (-signal.SIGKILL if moment else 0), done.stderr
+        return {path: (tmp_path / name / path).read_bytes() for path in ("best", "checkpoint") if not moment}
+
+    # In the first epoch, before there is any checkpoint; at an epoch's end, before and while a file is saved; within.
+    for moment in ("step 3", "write 2", "epoch 1", "step 5", "write 1", "step 7", "epoch 2", "step 15"):
+        train("killed", moment)
+    assert train("killed", "") == train("whole", "")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")

@@ -319,6 +319,8 @@ def manual_seed(seed: int) -> None:
         TypeError: a seed that is no integer.
     """
     global _seeds
+    if seed < 0:
+        raise ValueError(f"manual_seed: the seed must be 0 or more, not {seed}")
     here = _here
     here.generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
     here.seeds = None

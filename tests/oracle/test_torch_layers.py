@@ -23,10 +23,10 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 
 
 def with_parameters_of(theirs, ours):
-    """`ours` with the state of `theirs`, in its dtype, and the pairs of their parameters."""
-    state = {name: tensor.detach().numpy() for name, tensor in theirs.state_dict().items()}
+    """`ours` with the state of `theirs`, as it is, in its dtype, and the pairs of their parameters."""
+    state = theirs.state_dict()
     for name, parameter in ours.named_parameters():
-        parameter.data = parameter.data.astype(state[name].dtype)
+        parameter.data = parameter.data.astype(state[name].numpy().dtype)
     ours.load_state_dict(state)
     mine = dict(ours.named_parameters())
     return [(parameter, mine[name]) for name, parameter in theirs.named_parameters()]

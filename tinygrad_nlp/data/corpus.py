@@ -104,16 +104,15 @@ def load_text(path: str | Path, tokenizer: Tokenizer, min_freq: int = 1, held_ou
         OSError: the file cannot be read.
         ValueError: it is not UTF-8, or has no tokens; `held_out` is not in [0, 0.5).
     """
-    total = sum(len(tokenizer(chunk)) for chunk in read_chunks(path))
-    if not total:
-        raise ValueError(f"{path} holds no text")
-    rest = _rest(total, held_out)
-    first = itertools.islice(read_tokens(path, tokenizer), total - 2 * rest)
-    if isinstance(tokenizer, BPE):
-        vocab = Vocab(first, reserved_tokens=tokenizer.tokens, unk=None)
+    if isinstance(tokenizer, BPE):  # knows its tokens beforehand, and takes its time: one reading serves
+        vocab = Vocab(reserved_tokens=tokenizer.tokens, unk=None)
+        ids = vocab.encode(read_tokens(path, tokenizer), vocab.dtype)
+        rest = _rest(_not_none(path, len(ids)), held_out)
     else:
-        vocab = Vocab(first, min_freq)
-    return _cut(vocab.encode(read_tokens(path, tokenizer), vocab.dtype), tokenizer, vocab, rest)
+        rest = _rest(total := _not_none(path, sum(len(tokenizer(chunk)) for chunk in read_chunks(path))), held_out)
+        vocab = Vocab(itertools.islice(read_tokens(path, tokenizer), total - 2 * rest), min_freq)
+        ids = vocab.encode(read_tokens(path, tokenizer), vocab.dtype)
+    return _cut(ids, tokenizer, vocab, rest)
 
 
 def load_ptb() -> Corpus:
@@ -157,6 +156,13 @@ def load_time_machine(tokenizer: Tokenizer | None = None, held_out: float = 0.1)
     tokens = tokenizer(re.sub("[^A-Za-z]+", " ", text).lower())
     vocab = Vocab(tokens)
     return _cut(vocab.encode(tokens, vocab.dtype), tokenizer, vocab, _rest(len(tokens), held_out))
+
+
+def _not_none(path: str | Path, total: int) -> int:
+    """The number of tokens, which must not be 0."""
+    if not total:
+        raise ValueError(f"{path} holds no text")
+    return total
 
 
 def _rest(total: int, held_out: float) -> int:

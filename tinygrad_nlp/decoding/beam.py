@@ -76,7 +76,8 @@ def beam_search(
         For each row at most `width` sequences, the best first.
 
     Raises:
-        ValueError: no ids to start from, scores of another shape, a width below 1, or a negative length penalty.
+        ValueError: no ids to start from, scores of another shape, a width below 1, or a negative length or length
+            penalty.
         FloatingPointError: a score is NaN.
 
     Example:
@@ -89,6 +90,8 @@ def beam_search(
     """
     if width < 1:
         raise ValueError(f"beam_search: width must be at least 1, not {width}")
+    if length < 0:
+        raise ValueError(f"beam_search: length must be at least 0, not {length}")
     if not length_penalty >= 0:
         raise ValueError(f"beam_search: length_penalty must not be negative, but is {length_penalty}")
 

@@ -29,7 +29,7 @@ def greedy(step: Step, state: Any, start: np.ndarray | list[int], length: int, s
         The ids (N, T), T ≤ `length`, int64, without the start.
 
     Raises:
-        ValueError: no ids to start from, or scores of another shape.
+        ValueError: no ids to start from, a length below 0, or scores of another shape.
         FloatingPointError: a score is NaN.
 
     Example:
@@ -108,7 +108,7 @@ def stream(
         The ids (N,), int64, of one step after the other, until `length` or until every row is over.
 
     Raises:
-        ValueError: no ids to start from, or scores of another shape.
+        ValueError: no ids to start from, a length below 0, or scores of another shape.
         FloatingPointError: a score is NaN.
 
     Example:
@@ -118,6 +118,8 @@ def stream(
         >>> [int(ids[0]) for ids in stream(count_up, None, [0], stop=4)]
         [1, 2, 3, 4]
     """
+    if length is not None and length < 0:
+        raise ValueError(f"decoding: length must be at least 0, not {length}; None writes until every row is over")
     ids, state = read(step, state, start)
     over = np.zeros(len(ids), bool)
     written = 0

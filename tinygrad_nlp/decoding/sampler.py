@@ -47,6 +47,8 @@ class Sampler:
             raise ValueError(f"Sampler: top_k must be at least 1, not {top_k}")
         if top_p is not None and not 0 < top_p <= 1:
             raise ValueError(f"Sampler: top_p must lie in (0, 1], not {top_p}")
+        if seed is not None and seed < 0:
+            raise ValueError(f"Sampler: seed must be 0 or more, not {seed}")
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
         self._rng = None if seed is None else np.random.default_rng(seed)
 

@@ -187,11 +187,13 @@ class Module:
         if the values are the same.
 
         Args:
-            state: arrays by name, as `state_dict` gives them, of any dtype and on any device.
+            state: arrays or PyTorch's tensors by name, as `state_dict` gives them, of any dtype, arrays on any device.
 
         Raises:
             ValueError: lists missing, unexpected, mis-shaped and contradictory names; nothing was changed.
+            TypeError: a value holds numbers that NumPy does not know, such as PyTorch's bfloat16.
         """
+        arrays = {name: _as_array(name, value) for name, value in state.items()}
         names: dict[int, list[str]] = {}
         parameters: dict[int, Parameter] = {}
         for held, parameter in self._held():
@@ -202,22 +204,22 @@ class Module:
         problems = [f"missing: {names[key][0]}" for key, name in chosen.items() if name is None]
         problems += [f"unexpected: {name}" for name in state if name not in known]
         problems += [
-            f"{name}: shape {np.shape(state[name])}, {parameters[key].shape} is needed"
+            f"{name}: shape {arrays[name].shape}, {parameters[key].shape} is needed"
             for key, name in chosen.items()
-            if name is not None and np.shape(state[name]) != parameters[key].shape
+            if name is not None and arrays[name].shape != parameters[key].shape
         ]
         problems += [
             f"{name} and {other}: one tied parameter, but two values"
             for key, name in chosen.items()
             for other in names[key]
-            if name is not None and other in state and not np.array_equal(state[name], state[other])
+            if name is not None and other != name and other in state and not _equal(arrays[name], arrays[other])
         ]
         if problems:
             raise ValueError(f"these weights are not of this {type(self).__name__}:\n  " + "\n  ".join(problems))
         for key, name in chosen.items():
             assert name is not None
             data = parameters[key].data
-            data[...] = get_array_module(data).asarray(asnumpy(state[name]), data.dtype)
+            data[...] = get_array_module(data).asarray(arrays[name], data.dtype)
             parameters[key].data = data
 
     # --- for people ---------------------------------------------------------------------------------------------------
@@ -231,6 +233,18 @@ class Module:
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return f"{type(self).__name__}({self.extra_repr()}\n  " + "\n  ".join(children) + "\n)"
+
+
+def _as_array(name: str, value: Any) -> np.ndarray:
+    """A value of a state dict; PyTorch's parameters, unlike its tensors, need to be detached."""
+    try:
+        return np.asarray(asnumpy(value.detach() if hasattr(value, "detach") else value))
+    except TypeError as error:
+        raise TypeError(f"{name} is no array that NumPy can read ({error}): give it as float32 on the CPU") from None
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == b.dtype.kind == "f")
 
 
 class ModuleList(Module):

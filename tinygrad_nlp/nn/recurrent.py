@@ -60,8 +60,13 @@ class _Recurrent(Module):
         input_dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         peepholes: int = 0,
+        **unknown: Any,
     ) -> None:
         name = type(self).__name__
+        for setting in unknown:
+            known = "bias, bidirectional, dropout, variational, input_dropout, recurrent_dropout"
+            what = "x is (N, T, D) always" if setting == "batch_first" else f"there are {known}"
+            raise TypeError(f"{name}: there is no setting {setting!r}; {what}")
         for argument, size in {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}.items():
             if size < 1:
                 raise ValueError(f"{name}: {argument} must be 1 or more, not {size}")
@@ -171,6 +176,7 @@ class RNN(_Recurrent):
 
     Raises:
         ValueError: a size below 1, a probability outside [0, 1), or another nonlinearity.
+        TypeError: a setting that there is not.
 
     Example:
         >>> import numpy as np
@@ -237,6 +243,7 @@ class LSTM(_Recurrent):
 
     Raises:
         ValueError: a size below 1, or a probability outside [0, 1).
+        TypeError: a setting that there is not.
     """
 
     function = "lstm"
@@ -300,6 +307,7 @@ class GRU(_Recurrent):
 
     Raises:
         ValueError: a size below 1, or a probability outside [0, 1).
+        TypeError: a setting that there is not.
     """
 
     function = "gru"

@@ -12,7 +12,7 @@ except ImportError as error:
 from .attention import attention_map, attention_maps
 from .boundary import decision_boundary
 from .curves import learning_curve
-from .lines import lines
+from .lines import lines, panels
 from .segments import segments
 from .style import PALETTE, save, style
 from .zipf import zipf
@@ -24,6 +24,7 @@ __all__ = [
     "decision_boundary",
     "learning_curve",
     "lines",
+    "panels",
     "save",
     "segments",
     "style",

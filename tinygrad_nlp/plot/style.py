@@ -68,7 +68,8 @@ def style() -> Iterator[None]:
             "xtick.labelsize": 8,
             "ytick.labelsize": 8,
             "legend.fontsize": 8,
-            "legend.frameon": False,
+            "legend.edgecolor": "none",  # no frame, but no lines of the grid through the letters
+            "legend.framealpha": 1.0,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.linewidth": 0.6,

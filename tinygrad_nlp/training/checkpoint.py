@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -254,6 +255,11 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str
         with safetensors.safe_open(os.fspath(path), framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except SafetensorError as error:
+        if zipfile.is_zipfile(path):
+            raise ValueError(
+                f"{path} is no safetensors file, but perhaps one of torch.save, which only PyTorch can read: "
+                "write it with safetensors.torch.save_file(model.state_dict(), path)"
+            ) from None
         raise ValueError(f"{path} is cut short, or no safetensors file: {error}") from None
     except TypeError as error:  # PyTorch's bfloat16
         raise ValueError(f"{path} holds numbers that NumPy does not know ({error}): store them as float32") from None
