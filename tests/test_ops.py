@@ -252,6 +252,109 @@ def test_the_conventions_are_what_pytorch_does(ours, theirs, arguments, expected
     np.testing.assert_allclose([x.grad.numpy() for x in xs], expected)
 
 
+# What chooses between numbers, for x below and above 0: ours, PyTorch's, and where the gradient goes.
+CHOICES = {
+    "relu": (ops.relu, lambda torch, x: torch.relu(x), [0, 1]),
+    "clip": (lambda x: x.clip(0, 9), lambda torch, x: x.clip(0, 9), [0, 1]),
+    "where": (lambda x: ops.where(x > 0, x, 0.0), lambda torch, x: torch.where(x > 0, x, 0.0), [0, 1]),
+    "maximum": (lambda x: ops.maximum(x, 0 * x.data), lambda torch, x: torch.maximum(x, torch.zeros_like(x)), [0, 1]),
+    "minimum": (lambda x: ops.minimum(x, 0 * x.data), lambda torch, x: torch.minimum(x, torch.zeros_like(x)), [1, 0]),
+    "max_pool2d": (
+        lambda x: ops.max_pool2d(x.reshape(1, 1, -1, 2), (1, 2)),
+        lambda torch, x: torch.nn.functional.max_pool2d(x.reshape(1, 1, -1, 2), (1, 2)),
+        [0, 1],
+    ),
+}
+
+
+@pytest.mark.parametrize("gradient", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("size", [2, 5000])  # large arrays take another way
+@pytest.mark.parametrize(("ours", "theirs", "chosen"), CHOICES.values(), ids=CHOICES)
+def test_what_was_not_chosen_has_the_gradient_zero_even_of_an_infinite_one(ours, theirs, chosen, size, gradient):
+    array = np.tile([-1.0, 1.0], size // 2)
+    expected = np.where(np.tile(chosen, size // 2), gradient, 0)
+    for create_graph in (False, True):
+        x = Variable(array, requires_grad=True)
+        y = ours(x)
+        (found,) = tn.grad(y, x, np.full(y.shape, gradient), create_graph=create_graph)
+        np.testing.assert_array_equal(getattr(found, "data", found), expected)
+
+
+@pytest.mark.parametrize(("ours", "theirs", "chosen"), CHOICES.values(), ids=CHOICES)
+def test_what_was_not_chosen_has_the_gradient_zero_in_pytorch_too(ours, theirs, chosen):
+    torch = pytest.importorskip("torch", reason="the comparison needs PyTorch (the group oracle)")
+    x = torch.tensor([-1.0, 1.0], requires_grad=True)
+    y = theirs(torch, x)
+    y.backward(torch.full_like(y, np.inf))
+    np.testing.assert_array_equal(x.grad.numpy(), np.where(chosen, np.inf, 0))
+
+
+def test_the_root_of_what_was_clipped_has_the_gradient_zero():
+    with np.errstate(divide="ignore"):
+        np.testing.assert_array_equal(gradient_of(lambda x: ops.sqrt(ops.relu(x)), np.array([-1.0, 4.0])), [[0, 0.25]])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_large_gradients_are_chosen_from_as_small_ones_are(dtype):
+    """With a mask that is broadcast, and a gradient that is a view."""
+    rng = np.random.default_rng(0)
+    a, mask = rng.standard_normal((60, 100)).astype(dtype), rng.random(100) > 0.5
+    seed = np.flip(rng.standard_normal((100, 60)).astype(dtype)).T
+    x = Variable(a, requires_grad=True)
+    ops.where(mask, x, 0.0).backward(seed)
+    np.testing.assert_array_equal(x.grad, np.where(mask, seed, 0))
+    assert x.grad.dtype == dtype
+
+
+@pytest.mark.parametrize("other", [np.array([3, 1], np.uint8), np.array([True, False]), np.array([3, -128], np.int8)])
+def test_the_smaller_of_a_float_and_an_integer_of_any_kind(other):
+    x = np.array([2.0, 2.0]) if other.dtype != bool else np.array([0.5, 0.5])
+    np.testing.assert_array_equal(gradient_of(lambda x: ops.minimum(x, other), x), [[1, 0]])
+    np.testing.assert_array_equal(gradient_of(lambda x: ops.maximum(x, other), x), [[0, 1]])
+
+
+def test_where_one_of_two_numbers_is_nan_both_get_the_gradient_as_in_pytorch():
+    a, b = np.array([np.nan, 1.0]), np.array([1.0, np.nan])
+    for op in (ops.maximum, ops.minimum):
+        np.testing.assert_array_equal(gradient_of(op, a, b), [[1, 1], [1, 1]])
+
+
+def test_a_power_of_zero_has_finite_derivatives_by_the_base_where_the_exponent_has_a_gradient_too():
+    for exponent, first, second in ((0.0, 0, 0), (1.0, 1, 0), (2.0, 0, 2)):
+        x, b = Variable(np.zeros(()), requires_grad=True), Variable(np.array(exponent), requires_grad=True)
+        (by_x,) = tn.grad(x**b, x, create_graph=True)
+        assert float(by_x) == first
+        assert float(tn.grad(by_x, x)[0]) == second
+    with np.errstate(divide="ignore"):
+        assert gradient_of(lambda b: 0.0**b, np.array([-1.0]))[0] == -np.inf  # as in PyTorch
+
+
+def test_float16_sums_and_squares_in_float32():
+    many = np.zeros(100_000, np.float16)  # more than the largest number
+    np.testing.assert_array_equal(ops.softmax(many), np.float16(1e-5))
+    np.testing.assert_array_equal(ops.log_softmax(many), np.float16(-np.log(1e5)))
+    assert ops.logsumexp(many) == np.float16(np.log(1e5))
+    np.testing.assert_array_equal(gradient_of(ops.mean, many)[0], np.float16(1e-5))
+    assert np.isfinite(gradient_of(ops.var, (np.arange(100_000) % 7).astype(np.float16))[0]).all()
+    assert ops.cumsum(np.ones(4000, np.float16))[-1] == 4000
+    wide, narrow = np.array([300, 400], np.float16), np.array([3e-5, 4e-5], np.float16)
+    assert ops.norm(wide) == 500
+    assert ops.std(wide) == 50
+    for x in (wide, narrow):
+        np.testing.assert_allclose(gradient_of(ops.norm, x)[0], [0.6, 0.8], rtol=1e-2)
+    for f in (ops.softmax, ops.log_softmax, ops.logsumexp, ops.norm, ops.std, ops.var, ops.cumsum, ops.mean):
+        assert f(wide).dtype == np.float16
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_])
+def test_integers_of_every_kind_give_float64_where_there_are_exponentials(dtype):
+    x = np.array([[3, 0, 1], [1, 2, 0]]).astype(dtype)
+    for op in (ops.softmax, ops.log_softmax, ops.logsumexp, ops.softplus, ops.log_sigmoid, ops.sigmoid, ops.silu):
+        y = op(x)
+        assert y.dtype == np.float64
+        np.testing.assert_allclose(y, op(x.astype(float)), rtol=1e-12)
+
+
 @pytest.mark.parametrize("f", [lambda x: x.std(), ops.norm], ids=["std", "norm"])
 def test_second_derivatives_where_a_length_is_zero_are_finite(f):
     x = Variable(np.zeros(3), requires_grad=True)
