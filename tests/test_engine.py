@@ -1249,6 +1249,18 @@ def test_copies_carry_the_data_and_not_the_graph(carry, shape):
     np.testing.assert_array_equal(x.grad, 1)
 
 
+def test_a_number_is_formatted_as_python_does_it():
+    loss = Variable(np.float32(1.5), requires_grad=True) * 2
+    assert f"{loss:.2f}|{loss:8.1e}" == "3.00| 3.0e+00"
+    assert f"{loss}" == str(loss) == repr(loss)
+    assert f"{Variable([1.0]):>16}" == "  Variable([1.])"
+
+
+def test_lists_of_numbers_come_out_as_they_went_in():
+    assert Variable([[1.0, 2.5], [3.0, 4.0]]).tolist() == [[1.0, 2.5], [3.0, 4.0]]
+    assert Variable(2).tolist() == 2
+
+
 def test_a_variable_is_a_key_whatever_its_values():
     a, b = leaf([1.0]), leaf([1.0])
     assert len({a, b, a}) == 2

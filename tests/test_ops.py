@@ -634,6 +634,17 @@ def test_a_loop_over_a_variable_goes_through_its_rows_in_one_operation():
     assert list(Variable(np.ones((0, 2)))) == []
 
 
+def test_plus_is_nothing():
+    x = Variable(np.ones(2), requires_grad=True)
+    assert +x is x
+
+
+def test_bounds_have_the_names_of_numpy():
+    x = Variable(np.array([-1.0, 0.5, 2.0]))
+    np.testing.assert_array_equal(x.clip(min=0).data, [0, 0.5, 2])
+    np.testing.assert_array_equal(x.clip(max=1).data, [-1, 0.5, 1])
+
+
 def test_transposed_is_an_attribute():
     x = Variable(np.ones((2, 3)), requires_grad=True)
     assert x.T.shape == (3, 2)

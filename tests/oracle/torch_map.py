@@ -108,6 +108,12 @@ def _is_dtype(x):
     return isinstance(x, np.dtype)
 
 
+def flattened(op, x, start_dim=0, end_dim=-1):
+    if start_dim:
+        raise Otherwise("all axes become one")
+    return op(x)
+
+
 def reversed_axes(op, x, dims):
     return op(x, tuple(dims))
 
@@ -161,9 +167,7 @@ def squeezed(op, x, *axes):
         raise Otherwise("a number has no axis")
     if any(x.shape[axis] != 1 for axis in axes):
         raise Otherwise("an axis of another size than 1 is refused")
-    for axis in sorted((axis % x.ndim for axis in axes), reverse=True):
-        x = op(x, axis)
-    return x
+    return op(x, tuple(axes))
 
 
 def exchanged(op, x, a, b):
@@ -356,6 +360,7 @@ ROWS = [
     Row("embedding", ("nn.functional.embedding",), look_up),
     Row("exp", ("exp",)),
     Row("expand_dims", ("unsqueeze",)),
+    Row("flatten", ("flatten", "ravel"), flattened),
     Row("flip", ("flip",), reversed_axes),
     Row("getitem", ("__getitem__",), indexed),
     Row("linear", ("nn.functional.linear",)),

@@ -123,6 +123,10 @@ class Variable:
         """The only element, as a Python number; a ValueError where there are more, or none."""
         return self._data.item()
 
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers; of a 0-d array the number itself."""
+        return self._data.tolist()
+
     # --- the graph ----------------------------------------------------------------------------------------------------
 
     @property
@@ -330,6 +334,10 @@ class Variable:
 
     def __int__(self) -> int:
         return int(self._data)
+
+    def __format__(self, spec: str) -> str:
+        """Of one number, as Python writes it: f"{loss:.3f}". Without a format, or of several elements, as `repr`."""
+        return format(self.item(), spec) if spec and self.ndim == 0 else format(repr(self), spec)
 
     def __repr__(self) -> str:
         body = np.array2string(self.numpy(), separator=", ", prefix="Variable(")

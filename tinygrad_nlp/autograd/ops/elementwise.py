@@ -524,26 +524,26 @@ def minimum(a: Any, b: Any) -> Any:
 class Clip(Function):
     saves_inputs = saves_output = True
 
-    def __init__(self, low: Any, high: Any) -> None:
-        self.low, self.high = low, high
+    def __init__(self, min: Any, max: Any) -> None:
+        self.min, self.max = min, max
 
     def forward(self, x: Array) -> Array:
-        return np.clip(x, self.low, self.high)
+        return np.clip(x, self.min, self.max)
 
     def backward(self, gy: Gradient) -> Gradient:
         (x,) = self.inputs
         return chosen(gy, x == self.output)
 
 
-def clip(x: Any, low: Any = None, high: Any = None) -> Any:
-    """x, but not below `low` and not above `high`, as `numpy.clip`.
+def clip(x: Any, min: Any = None, max: Any = None) -> Any:
+    """x, but not below `min` and not above `max`, as `numpy.clip`.
 
-    The derivative is 1 from bound to bound, both included as in PyTorch, and 0 outside. Bounds that want a gradient
-    are for `maximum` and `minimum`.
+    The derivative is 1 from bound to bound, both included as in PyTorch, and 0 outside, also of NaN. Bounds that want a
+    gradient are for `maximum` and `minimum`.
 
     Args:
         x: array, number or Variable, of any shape.
-        low, high: numbers, or arrays that broadcast with x, constants both; None for no bound.
+        min, max: numbers, or arrays that broadcast with x, constants both; None for no bound.
 
     Returns:
         Of the broadcast shape, in the dtype to which NumPy promotes x and the bounds (Python numbers change none).
@@ -552,7 +552,7 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Any:
         ValueError: the shapes do not broadcast.
         TypeError: a bound is a Variable.
     """
-    return Clip(low, high)(x)
+    return Clip(min, max)(x)
 
 
 class Where(Function):
