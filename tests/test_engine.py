@@ -653,6 +653,27 @@ def test_a_saved_array_that_was_changed_is_an_error_and_leaves_no_gradient(chang
     assert x.grad is None
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x, ids: x[ids],
+        lambda x, ids: x[:, ids],
+        lambda x, ids: tn.take(x, ids, axis=0),
+        lambda x, ids: tn.embedding(ids, x),
+        lambda x, ids: tn.index_add(x, ids, x[:2]),
+        lambda x, ids: tn.where(ids.data[:, None].view(bool)[:, :1], x[:2], 0.0),
+    ],
+    ids=["rows", "columns", "take", "embedding", "index_add", "where"],
+)
+def test_ids_and_masks_that_were_changed_are_an_error_too(use):
+    x, ids = Variable(np.ones((3, 3)), requires_grad=True), Variable(np.array([0, 1]))
+    y = use(x, ids).sum()
+    ids.data += 1
+    with pytest.raises(RuntimeError, match="was changed in place since"):
+        y.backward()
+    assert x.grad is None
+
+
 def test_a_sliding_window_belongs_to_the_array_behind_it():
     x = leaf(np.arange(5.0))
     windows = Variable(np.lib.stride_tricks.sliding_window_view(x.data, 3))

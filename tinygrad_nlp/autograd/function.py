@@ -17,6 +17,7 @@ from .engine import Gradient, Hooks, Leaf, Node, Output, backpropagate
 from .modes import BACKWARD, Scope, in_layer, modes
 from .variable import Variable
 
+_SAVED = ("edges", "inputs", "output", "saved")
 _LIBRARY = __file__.rpartition("autograd")[0]
 _new_variable, _tick, _frame = Variable.__new__, changes.tick, sys._getframe  # found faster here, in every call
 
@@ -241,8 +242,9 @@ class Function:
         self.edges = ()
 
     def saved_arrays(self) -> Iterator[Any]:
-        """The arrays that this Function keeps for its backward."""
-        for kept in (self.inputs, self.output, self.saved):
+        """The arrays that this Function keeps: the inputs first, and what it was made with (ids, a mask) last."""
+        made_with = (kept for name, kept in vars(self).items() if name not in _SAVED)
+        for kept in (self.inputs, self.output, self.saved, *made_with):
             yield from kept if isinstance(kept, list | tuple) else (kept,)
 
     def needed_arrays(self) -> Iterator[Any]:
