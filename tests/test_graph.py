@@ -614,6 +614,9 @@ def test_a_gradient_that_vanishes_is_seen_to_fade():
     assert blue == sorted(blue, reverse=True)
     assert "colour: norm of the gradient" in drawn.settings["label"]
     assert "dir=both" in drawn.text
+    ways_back = [int(blue, 16) for blue in re.findall(r'color="black:#....(..)"', drawn.text)]
+    assert len(ways_back) >= 8
+    assert max(ways_back) < 0xC0  # on white paper all of them are seen
     assert w.grad is None
     loss.backward()  # the graph is still there
 
