@@ -420,6 +420,18 @@ def test_a_checkpoint_of_constants_finds_the_parameters():
     np.testing.assert_array_equal(w.grad, np.tile(X, (3, 1)))
 
 
+def test_a_checkpoint_passes_keywords_on_with_their_gradients():
+    x, w = leaf(X), leaf(A)
+    f = lambda x, *, w, power: tn.tanh(w @ x) ** power  # noqa: E731
+    tn.checkpoint(f, x, w=w * 2.0, power=3).sum().backward()
+    plain_x, plain_w = leaf(X), leaf(A)
+    f(plain_x, w=plain_w * 2.0, power=3).sum().backward()
+    np.testing.assert_array_equal(x.grad, plain_x.grad)
+    np.testing.assert_array_equal(w.grad, plain_w.grad)
+    with tn.no_grad():
+        assert tn.checkpoint(f, x, w=w, power=2).shape == (3,)
+
+
 def test_a_checkpoint_of_several_outputs_and_of_outputs_without_gradient():
     x = leaf(X)
     a, constant, b = tn.checkpoint(lambda x: (x * x, Variable(Y), tn.exp(x)), x)
