@@ -45,6 +45,20 @@ def test_the_first_nan_of_a_forward_is_named():
     )
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_single_number_is_looked_at_in_every_dtype(dtype):
+    """NumPy gives a scalar of its own kind for it, and no array."""
+    largest = Variable(np.full(3, np.finfo(dtype).max), requires_grad=True)
+    with tn.detect_anomaly():
+        with pytest.raises(FloatingPointError, match=r"^sum .*forward gave Inf at \(\) of its output of shape \(\)"):
+            largest.sum()
+        with pytest.raises(FloatingPointError, match=r"^log_softmax in cross_entropy .*forward gave NaN"):
+            F.cross_entropy(Variable(np.array([[0, np.inf]], dtype)), [1])
+        product = Variable(dtype(1e-4), requires_grad=True) * largest.data[0]
+        with pytest.raises(FloatingPointError, match=r"^mul .*backward gave Inf at \(\) of the gradient of input 0"):
+            product.backward(np.full((), 2, dtype))
+
+
 def test_a_nan_that_came_in_is_said_to_have_come_in():
     with tn.detect_anomaly(), pytest.raises(FloatingPointError, match=r"mul .*NaN at .*; argument 1 held it already"):
         leaf([1.0, 2.0]) * np.array([1.0, np.nan])

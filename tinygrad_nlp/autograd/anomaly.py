@@ -146,7 +146,7 @@ def _anomaly(x: Any) -> str | None:
     x = getattr(x, "_data", x)
     if isinstance(x, RowSparse):
         x = x.values
-    if isinstance(x, float | complex):
+    if isinstance(x, float | complex | np.generic):  # NumPy makes scalars of 0-d results
         x = np.asarray(x)
     if not is_array(x) or x.dtype.kind not in "fc" or np.isfinite(x).all():
         return None
