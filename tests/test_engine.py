@@ -1235,6 +1235,15 @@ def test_ragged_lists_and_objects_are_refused():
         Variable(object())
 
 
+def test_a_matrix_of_numpy_becomes_an_array_of_the_same_memory():
+    with pytest.warns(PendingDeprecationWarning):
+        matrix = np.matrix([[1.0, 2.0], [3.0, 4.0]])
+    x = Variable(matrix)
+    assert type(x.data) is np.ndarray
+    assert np.shares_memory(x.data, matrix)
+    np.testing.assert_array_equal((x * x).data, [[1, 4], [9, 16]])
+
+
 def test_requires_grad_can_be_set_on_leaves_only():
     x = Variable(np.ones(1))
     x.requires_grad = True
@@ -1321,7 +1330,7 @@ def test_moving_to_the_device_where_it_lies_is_nothing():
     assert x.to("cpu") is x
 
 
-@pytest.mark.parametrize("data", ["abc", [[1.0], [1.0, 2.0]], [None]])
+@pytest.mark.parametrize("data", ["abc", [[1.0], [1.0, 2.0]], [None], np.array([None]), np.array(["2020"], "M8[Y]")])
 def test_what_makes_no_array_of_numbers_is_refused(data):
     with pytest.raises(TypeError, match=r"^Variable: "):
         Variable(data)
