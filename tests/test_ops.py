@@ -32,6 +32,11 @@ def seeds_for(outputs):
     return [np.asarray(rng.uniform(0.5, 1.5, y.shape)).astype(y.dtype) for y in outputs]
 
 
+def size_of(x):
+    """The largest absolute value, and at least 1: what an absolute error is measured against."""
+    return np.abs(x).max(initial=1.0)
+
+
 def parts(gradient):
     """The arrays that a gradient is made of."""
     return (gradient.rows, gradient.values) if isinstance(gradient, RowSparse) else (gradient,)
@@ -92,6 +97,26 @@ def test_dtype_of_values_and_gradients_is_that_of_the_inputs(row, data):
             y.backward(np.ones(y.shape), retain_graph=True)  # a float64 seed must not get through
         for x in xs:
             assert not outputs or x.grad.dtype == dtype
+
+
+@each_op
+@settings(max_examples=20)
+@given(data=st.data())
+def test_in_fewer_digits_values_and_gradients_are_the_same_but_for_rounding(row, data):
+    case = data.draw(row.cases)
+    for dtype in (np.float16, np.float32):
+        rounded = [x.astype(dtype) for x in case.arrays]
+        tolerance = 30 * np.finfo(dtype).eps
+        xs, exact_xs = variables(rounded), variables(x.astype(np.float64) for x in rounded)
+        outputs, exact = several(row.op(*xs, **case.options)), several(row.op(*exact_xs, **case.options))
+        for y, exact_y, seed in zip(outputs, exact, seeds_for(outputs), strict=True):
+            np.testing.assert_allclose(y.data, exact_y.data, rtol=tolerance, atol=tolerance * size_of(exact_y.data))
+            y.backward(seed, retain_graph=True)
+            exact_y.backward(seed, retain_graph=True)
+        for x, exact_x in zip(xs, exact_xs, strict=True):
+            if outputs:
+                found, wanted = (np.asarray(g, np.float64) for g in (x.grad, exact_x.grad))
+                np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance * size_of(wanted))
 
 
 @each_op
