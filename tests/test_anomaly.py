@@ -73,6 +73,15 @@ def test_an_inf_is_an_anomaly_where_it_arises_but_not_where_it_was_given():
             x / np.array([0.0, 1.0])
 
 
+def test_an_infinite_border_was_given():
+    x = leaf(np.ones((1, 1, 2, 2)))
+    with tn.detect_anomaly():
+        tn.max_pool2d(x, 2, stride=1, padding=1).sum().backward()
+        with pytest.raises(FloatingPointError, match=r"^pad .*forward gave NaN"):
+            tn.pad(x, 1, np.nan)
+    np.testing.assert_array_equal(x.grad.sum(), 9)
+
+
 def test_operations_without_a_graph_are_looked_at_too():
     line = inspect.currentframe().f_lineno + 2
     with tn.detect_anomaly(), tn.no_grad(), pytest.raises(FloatingPointError, match=f"log .*test_anomaly.py:{line}"):

@@ -243,9 +243,12 @@ class Function:
 
     def saved_arrays(self) -> Iterator[Any]:
         """The arrays that this Function keeps: the inputs first, and what it was made with (ids, a mask) last."""
-        made_with = (kept for name, kept in vars(self).items() if name not in _SAVED)
-        for kept in (self.inputs, self.output, self.saved, *made_with):
+        for kept in (self.inputs, self.output, self.saved, *self.made_with()):
             yield from kept if isinstance(kept, list | tuple) else (kept,)
+
+    def made_with(self) -> list[Any]:
+        """What else than inputs and outputs it has: its settings, as `__init__` and `forward` left them."""
+        return [kept for name, kept in vars(self).items() if name not in _SAVED]
 
     def needed_arrays(self) -> Iterator[Any]:
         """Those of the saved arrays that the gradients that are wanted need."""
