@@ -693,6 +693,13 @@ def test_windows_move_forward_and_padding_is_not_negative(stride):
             windows(padding=-1)
 
 
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_no_window_lies_in_the_border_alone(name):
+    with pytest.raises(ValueError, match=rf"^{name}: padding must be at most half of the window \(4, 2\), but is 2$"):
+        getattr(tn, name)(np.ones((1, 1, 5, 5)), (4, 2), padding=2)
+    assert getattr(tn, name)(np.ones((1, 1, 5, 5)), (4, 2), padding=(2, 1)).shape == (1, 1, 2, 3)
+
+
 def test_joining_along_an_axis_that_is_not_there_names_it():
     x = tn.Variable(np.ones((2, 3), np.float32))
     with pytest.raises(np.exceptions.AxisError, match="axis 5 is out of bounds for array of dimension 2"):
