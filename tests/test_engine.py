@@ -584,6 +584,25 @@ def test_a_function_that_returns_a_saved_array_keeps_it():
     np.testing.assert_array_equal(x.grad, [6, 6])
 
 
+def test_a_function_that_returns_an_array_that_it_was_made_with_keeps_it():
+    class Scale(Function):
+        def __init__(self, factors):
+            self.factors = factors
+
+        def forward(self, x):
+            return x * self.factors
+
+        def backward(self, gy):
+            return self.factors
+
+    factors, x = np.full(5000, 3.0), leaf(np.ones(5000))  # of a size at which gradients are not just copied
+    z, y = x * 2.0, Scale(factors)(x)  # the younger one gives its gradient first
+    (y + z).backward(np.ones(5000))
+    np.testing.assert_array_equal(x.grad, 5)
+    x.grad += 1
+    np.testing.assert_array_equal(factors, 3)
+
+
 # --- seeds ------------------------------------------------------------------------------------------------------------
 
 
