@@ -293,7 +293,7 @@ CHOICES = {
 
 
 @pytest.mark.parametrize("gradient", [np.inf, -np.inf, np.nan])
-@pytest.mark.parametrize("size", [2, 5000])  # large arrays take another way
+@pytest.mark.parametrize("size", [2, 5000])
 @pytest.mark.parametrize(("ours", "theirs", "chosen"), CHOICES.values(), ids=CHOICES)
 def test_what_was_not_chosen_has_the_gradient_zero_even_of_an_infinite_one(ours, theirs, chosen, size, gradient):
     array = np.tile([-1.0, 1.0], size // 2)

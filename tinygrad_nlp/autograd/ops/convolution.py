@@ -14,7 +14,7 @@ import numpy as np
 from ...backend import Array, get_array_module
 from ..engine import Gradient
 from ..function import Function
-from .elementwise import where
+from .elementwise import chosen
 from .products import matmul
 from .reductions import Mean
 from .shaping import Pad
@@ -160,7 +160,7 @@ class MaxOfWindow(Function):
 
     def backward(self, gy: Gradient) -> Gradient:
         n, channels, *outs = gy.shape
-        return where(self.is_best, gy.reshape(n, channels, 1, *outs), 0).reshape(self.shape_in)
+        return chosen(gy.reshape(n, channels, 1, *outs), self.is_best).reshape(self.shape_in)
 
 
 def max_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size = 0) -> Any:

@@ -633,18 +633,15 @@ def chosen(gy: Gradient, mask: Array) -> Gradient:
 
     Args:
         gy: array or Variable, of any shape.
-        mask: booleans, of a shape that broadcasts to that of gy.
+        mask: booleans, of a shape that broadcasts with that of gy.
 
     Returns:
-        Of the shape and dtype of gy.
+        Of the broadcast shape and the dtype of gy.
     """
-    if type(gy) is not np.ndarray:
+    if type(gy) is not np.ndarray or gy.dtype.char not in "efd":
         return where(mask, gy, 0)
-    if gy.size < 2000 or gy.dtype.char not in "efd":
-        return np.where(mask, gy, 0)
-    # np.where takes 13 times as long for a million numbers of which half are chosen by chance.
-    bits = f"i{gy.itemsize}"
-    return (-mask.astype(bits) & gy.view(bits)).view(gy.dtype)
+    # A product of the bits: as fast as one of floats, where np.where takes 10 times as long for a mask of chance.
+    return (gy.view(f"i{gy.itemsize}") * mask).view(gy.dtype)
 
 
 def _to_the_winner(function: Function, gy: Gradient, tie: Array, a_loses: Array, b_loses: Array) -> Gradient:
