@@ -662,6 +662,25 @@ def test_an_operation_that_failed_is_drawn_red_with_what_it_was_given():
     assert "y" not in drawn.frames[()]
 
 
+def test_a_transposition_that_failed_is_drawn():
+    x = leaf(2, 3, name="x")
+    with pytest.raises(np.exceptions.AxisError) as caught:
+        x.swapaxes(0, 5)
+    drawn = picture(caught.value)
+    assert drawn.between(r"x\n2×3", "transpose") == [("", False)]
+
+
+def test_an_anomaly_within_a_definition_is_drawn_with_the_graph_that_led_to_it():
+    model = LanguageModel()
+    model.out.weight.data[0, 0] = np.nan
+    with tn.detect_anomaly(), pytest.raises(FloatingPointError, match=r"in LanguageModel\.out\.linear") as caught:
+        model(np.zeros((2, 5), int))
+    text = str(tn.draw(caught.value).dot)
+    assert "label=linear color=" in text
+    assert "label=embedding" in text
+    assert "FloatingPointError" in text
+
+
 def test_a_check_that_failed_before_any_operation_is_drawn_too():
     with pytest.raises(ValueError, match="cross_entropy") as caught:
         nn.functional.cross_entropy(tn.exp(leaf(4, 3, name="x")), np.zeros(5, int))

@@ -136,7 +136,10 @@ class Function:
         try:
             y = self.forward(*arrays)
         except (TypeError, ValueError, IndexError) as error:
-            raise self._explained(error, arrays) from error
+            explained = self._explained(error, arrays)
+            if explained is error:
+                raise
+            raise explained from error
         if not variables:
             return y
         if recording:
