@@ -670,6 +670,18 @@ def test_a_transposition_that_failed_is_drawn():
     assert drawn.between(r"x\n2×3", "transpose") == [("", False)]
 
 
+@pytest.mark.parametrize("time", ["loop", "ends", "all"])
+def test_a_step_of_a_loop_that_failed_is_red_too(time):
+    h = leaf(2, 4)
+    with pytest.raises(ValueError, match=r"matmul in t=5") as caught:  # noqa: PT012
+        for t in range(6):
+            with tn.scope(t):
+                h = tn.tanh(h @ np.ones((4 if t < 5 else 3, 4), np.float32))
+    drawn = str(tn.draw(caught.value, time=time).dot)
+    assert drawn.count('color="#d00000"') == 1
+    assert 'label=matmul color="#d00000"' in drawn
+
+
 def test_an_anomaly_within_a_definition_is_drawn_with_the_graph_that_led_to_it():
     model = LanguageModel()
     model.out.weight.data[0, 0] = np.nan
