@@ -4,6 +4,7 @@ import copy
 import gc
 import inspect
 import pickle
+import re
 import threading
 import tracemalloc
 import weakref
@@ -938,6 +939,23 @@ def test_a_hook_survives_a_new_array_of_another_shape():
     x.data = np.ones((2, 2))
     (x * 1.0).sum().backward()
     np.testing.assert_array_equal(x.grad, np.full((2, 2), 5))
+
+
+def test_an_error_in_a_hook_names_the_operation_and_its_line():
+    def broken(gradient):
+        raise ZeroDivisionError
+
+    x = Variable(np.ones(2), requires_grad=True, name="w")
+    for make, where in (
+        (lambda: x, "leaf w$"),
+        (lambda: tn.exp(x), r"result of exp \(.*test_engine\.py:\d+\)$"),
+        (lambda: tn.unstack(x)[0], r"result of unstack \(.*test_engine\.py:\d+\)$"),
+    ):
+        y = make()
+        y.register_hook(broken)
+        with pytest.raises(ZeroDivisionError) as caught:
+            (y * 2.0).sum().backward()
+        assert re.match(f"in a hook of the {where}", caught.value.__notes__[0])
 
 
 def test_hooks_that_cannot_be_are_refused():
