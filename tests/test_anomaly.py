@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_nlp as tn
-from tinygrad_nlp import Function, Variable
+from tinygrad_nlp import Function, Variable, nn
 from tinygrad_nlp.autograd import anomaly
 from tinygrad_nlp.nn import functional as F
 
@@ -130,6 +130,21 @@ def test_a_nan_within_a_fused_backward_is_named_with_its_step():
     seed[0, 2, 1] = np.nan
     with tn.detect_anomaly(), pytest.raises(FloatingPointError, match=r"in encoder\.lstm.*backward gave NaN"):
         hs.backward(seed)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_an_inf_that_arises_within_a_fused_backward_is_named_with_its_step_and_its_operation(kind):
+    layer = getattr(nn, kind)(4, 4)
+    for parameter in layer.parameters():
+        parameter.data *= 0
+    layer.weight_hh_l0.data[:] = 3e37 if kind == "RNN" else 3e30  # the state is 0, its gradient explodes
+    with tn.detect_anomaly():
+        line = inspect.currentframe().f_lineno + 1
+        hs, _ = layer(Variable(np.zeros((2, 6, 4), np.float32), requires_grad=True))
+        with pytest.raises(FloatingPointError) as caught:
+            hs.sum().backward()
+    where = f"matmul in {kind}.{kind.lower()}.t=4.linear ({__file__}:{line})"
+    assert str(caught.value).startswith(f"{where}: backward gave Inf at (0, 0) of the gradient of input 0")
 
 
 @pytest.mark.parametrize("change", ["input", "output", "saved"])
