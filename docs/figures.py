@@ -81,10 +81,10 @@ def readme() -> Any:
 
 
 def rnn() -> Any:
-    """One step of an RNN, the kernel's box opened (document 000, figure 5-20)."""
+    """One step of an RNN, the kernel's box opened, with the way back (document 000, figure 5-20)."""
     weights = weight("W_x", 100, 100), weight("W_h", 100, 100), weight("b", 100)
     _, h_next = F.rnn(leaf("x", 20, 1, 100).data, leaf("h_prev", 20, 100), *weights)
-    return tn.draw(named("h_next", h_next), open=True, rankdir="LR")
+    return tn.draw(named("h_next", h_next), open=True, gradient=True, rankdir="LR")
 
 
 def lstm() -> Any:

@@ -150,7 +150,7 @@ def bounds(draw):
     """No value lies on a bound: those are between the multiples of 1/4."""
     shape = draw(SHAPES)
     low, high = draw(st.sampled_from([(None, 0.4), (-0.6, None), (-0.6, 0.4), (np.full(shape, -0.1, np.float16), 0.9)]))
-    return Case((draw(arrays(shape, distinct)),), {"low": low, "high": high})
+    return Case((draw(arrays(shape, distinct)),), {"min": low, "max": high})
 
 
 @st.composite
@@ -451,7 +451,11 @@ def axis_swaps(draw):
 @st.composite
 def new_axes(draw):
     shape = draw(SHAPES)
-    return Case((draw(arrays(shape)),), {"axis": draw(axis_of((*shape, 1)))})
+    if draw(st.booleans()):
+        return Case((draw(arrays(shape)),), {"axis": draw(axis_of((*shape, 1)))})
+    ndim = len(shape) + 2
+    axes = draw(st.lists(st.integers(0, ndim - 1), min_size=2, max_size=2, unique=True))
+    return Case((draw(arrays(shape)),), {"axis": tuple(axis - ndim * draw(st.booleans()) for axis in axes)})
 
 
 @st.composite
@@ -460,7 +464,14 @@ def squeezes(draw):
     axis = draw(st.integers(0, len(shape)))
     shape.insert(axis, 1)
     axis -= len(shape) * draw(st.booleans())
-    return Case((draw(arrays(tuple(shape))),), {"axis": draw(st.sampled_from([None, axis]))})
+    both = tuple({axis % len(shape), *(i for i, size in enumerate(shape) if size == 1)})
+    return Case((draw(arrays(tuple(shape))),), {"axis": draw(st.sampled_from([None, axis, both, ()]))})
+
+
+@st.composite
+def flips(draw):
+    shape = draw(SHAPES)
+    return Case((draw(arrays(shape)),), {"axis": draw(axes_of(shape))})
 
 
 @st.composite
@@ -507,8 +518,8 @@ def affine(x, weight, bias=0.0):
     return x @ weight.T + bias
 
 
-def clipped(x, low, high):
-    return np.minimum(np.maximum(x, -np.inf if low is None else low), np.inf if high is None else high)
+def clipped(x, min, max):
+    return np.minimum(np.maximum(x, -np.inf if min is None else min), np.inf if max is None else max)
 
 
 def rows_added(x, values, index):
@@ -577,7 +588,8 @@ ROWS = [
     Row("exp", ops.exp, np.exp, unary()),
     Row("expand_dims", ops.expand_dims, np.expand_dims, new_axes()),
     Row("expm1", ops.expm1, np.expm1, unary()),
-    Row("flip", ops.flip, np.flip, along_an_axis(of_nothing=True)),
+    Row("flatten", ops.flatten, np.ravel, unary()),
+    Row("flip", ops.flip, np.flip, flips()),
     Row("gelu", ops.gelu, lambda x: x * scipy.special.ndtr(x), unary()),
     Row("getitem", ops.getitem, lambda x, index: x[index], look_ups()),
     Row("index_add", lambda x, values, index: ops.index_add(x, index, values), rows_added, added_rows()),

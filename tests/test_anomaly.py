@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_nlp as tn
-from tinygrad_nlp import Function, Variable
+from tinygrad_nlp import Function, Variable, nn
 from tinygrad_nlp.autograd import anomaly
 from tinygrad_nlp.nn import functional as F
 
@@ -45,6 +45,20 @@ def test_the_first_nan_of_a_forward_is_named():
     )
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_single_number_is_looked_at_in_every_dtype(dtype):
+    """NumPy gives a scalar of its own kind for it, and no array."""
+    largest = Variable(np.full(3, np.finfo(dtype).max), requires_grad=True)
+    with tn.detect_anomaly():
+        with pytest.raises(FloatingPointError, match=r"^sum .*forward gave Inf at \(\) of its output of shape \(\)"):
+            largest.sum()
+        with pytest.raises(FloatingPointError, match=r"^log_softmax in cross_entropy .*forward gave NaN"):
+            F.cross_entropy(Variable(np.array([[0, np.inf]], dtype)), [1])
+        product = Variable(dtype(1e-4), requires_grad=True) * largest.data[0]
+        with pytest.raises(FloatingPointError, match=r"^mul .*backward gave Inf at \(\) of the gradient of input 0"):
+            product.backward(np.full((), 2, dtype))
+
+
 def test_a_nan_that_came_in_is_said_to_have_come_in():
     with tn.detect_anomaly(), pytest.raises(FloatingPointError, match=r"mul .*NaN at .*; argument 1 held it already"):
         leaf([1.0, 2.0]) * np.array([1.0, np.nan])
@@ -57,6 +71,15 @@ def test_an_inf_is_an_anomaly_where_it_arises_but_not_where_it_was_given():
         np.testing.assert_allclose(y.data, [np.e, 0])
         with pytest.raises(FloatingPointError, match=r"div .*forward gave Inf at \(0,\)"):
             x / np.array([0.0, 1.0])
+
+
+def test_an_infinite_border_was_given():
+    x = leaf(np.ones((1, 1, 2, 2)))
+    with tn.detect_anomaly():
+        tn.max_pool2d(x, 2, stride=1, padding=1).sum().backward()
+        with pytest.raises(FloatingPointError, match=r"^pad .*forward gave NaN"):
+            tn.pad(x, 1, np.nan)
+    np.testing.assert_array_equal(x.grad.sum(), 9)
 
 
 def test_operations_without_a_graph_are_looked_at_too():
@@ -107,6 +130,21 @@ def test_a_nan_within_a_fused_backward_is_named_with_its_step():
     seed[0, 2, 1] = np.nan
     with tn.detect_anomaly(), pytest.raises(FloatingPointError, match=r"in encoder\.lstm.*backward gave NaN"):
         hs.backward(seed)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_an_inf_that_arises_within_a_fused_backward_is_named_with_its_step_and_its_operation(kind):
+    layer = getattr(nn, kind)(4, 4)
+    for parameter in layer.parameters():
+        parameter.data *= 0
+    layer.weight_hh_l0.data[:] = 3e37 if kind == "RNN" else 3e30  # the state is 0, its gradient explodes
+    with tn.detect_anomaly():
+        line = inspect.currentframe().f_lineno + 1
+        hs, _ = layer(Variable(np.zeros((2, 6, 4), np.float32), requires_grad=True))
+        with pytest.raises(FloatingPointError) as caught:
+            hs.sum().backward()
+    where = f"matmul in {kind}.{kind.lower()}.t=4.linear ({__file__}:{line})"
+    assert str(caught.value).startswith(f"{where}: backward gave Inf at (0, 0) of the gradient of input 0")
 
 
 @pytest.mark.parametrize("change", ["input", "output", "saved"])

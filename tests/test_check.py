@@ -207,3 +207,9 @@ def test_tiny_derivatives_of_what_is_not_analytic_are_not_misjudged(scale):
 def test_a_wrong_second_derivative_is_said_to_stand_on_a_right_first():
     with pytest.raises(AssertionError, match=r"derivative of order 2 \(those below are right\): backward gives"):
         tn.check_grads(lambda x: WrongSecond()(x), [POINT])
+
+
+@pytest.mark.parametrize(("result", "kind"), [([], "list"), (np.ones(2), "ndarray"), (None, "NoneType")])
+def test_a_function_that_returns_no_variable_is_refused(result, kind):
+    with pytest.raises(TypeError, match=rf"^check_grads: f must return a Variable or a tuple of them, not {kind}$"):
+        tn.check_grads(lambda x: result, [np.ones(2)])

@@ -32,6 +32,13 @@ def test_a_gradient_is_not_lost_silently(result):
     assert np.shares_memory(tn.from_dlpack(x.detach()).data, x.data)
 
 
+def test_negative_strides_are_refused_as_pytorch_would_end_the_process():
+    x = tn.Variable(np.arange(4.0)[::-1])
+    with pytest.raises(BufferError, match=r"negative strides.*np\.ascontiguousarray\(x\.data\)"):
+        np.from_dlpack(x)
+    assert tn.from_dlpack(x.data).data[0] == 3  # an array of NumPy, by NumPy
+
+
 def test_what_does_not_follow_the_protocol_is_refused():
     with pytest.raises(AttributeError, match="__dlpack_device__"):
         tn.from_dlpack([1.0, 2.0])

@@ -4,6 +4,7 @@ import copy
 import gc
 import inspect
 import pickle
+import re
 import threading
 import tracemalloc
 import weakref
@@ -584,6 +585,25 @@ def test_a_function_that_returns_a_saved_array_keeps_it():
     np.testing.assert_array_equal(x.grad, [6, 6])
 
 
+def test_a_function_that_returns_an_array_that_it_was_made_with_keeps_it():
+    class Scale(Function):
+        def __init__(self, factors):
+            self.factors = factors
+
+        def forward(self, x):
+            return x * self.factors
+
+        def backward(self, gy):
+            return self.factors
+
+    factors, x = np.full(5000, 3.0), leaf(np.ones(5000))  # of a size at which gradients are not just copied
+    z, y = x * 2.0, Scale(factors)(x)  # the younger one gives its gradient first
+    (y + z).backward(np.ones(5000))
+    np.testing.assert_array_equal(x.grad, 5)
+    x.grad += 1
+    np.testing.assert_array_equal(factors, 3)
+
+
 # --- seeds ------------------------------------------------------------------------------------------------------------
 
 
@@ -649,6 +669,27 @@ def test_a_saved_array_that_was_changed_is_an_error_and_leaves_no_gradient(chang
     y = (x * x).sum()
     change(x)
     with pytest.raises(RuntimeError, match=r"mul \(.*test_engine.py:\d+\).* changed in place since"):
+        y.backward()
+    assert x.grad is None
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x, ids: x[ids],
+        lambda x, ids: x[:, ids],
+        lambda x, ids: tn.take(x, ids, axis=0),
+        lambda x, ids: tn.embedding(ids, x),
+        lambda x, ids: tn.index_add(x, ids, x[:2]),
+        lambda x, ids: tn.where(ids.data[:, None].view(bool)[:, :1], x[:2], 0.0),
+    ],
+    ids=["rows", "columns", "take", "embedding", "index_add", "where"],
+)
+def test_ids_and_masks_that_were_changed_are_an_error_too(use):
+    x, ids = Variable(np.ones((3, 3)), requires_grad=True), Variable(np.array([0, 1]))
+    y = use(x, ids).sum()
+    ids.data += 1
+    with pytest.raises(RuntimeError, match="was changed in place since"):
         y.backward()
     assert x.grad is None
 
@@ -898,6 +939,23 @@ def test_a_hook_survives_a_new_array_of_another_shape():
     x.data = np.ones((2, 2))
     (x * 1.0).sum().backward()
     np.testing.assert_array_equal(x.grad, np.full((2, 2), 5))
+
+
+def test_an_error_in_a_hook_names_the_operation_and_its_line():
+    def broken(gradient):
+        raise ZeroDivisionError
+
+    x = Variable(np.ones(2), requires_grad=True, name="w")
+    for make, where in (
+        (lambda: x, "leaf w$"),
+        (lambda: tn.exp(x), r"result of exp \(.*test_engine\.py:\d+\)$"),
+        (lambda: tn.unstack(x)[0], r"result of unstack \(.*test_engine\.py:\d+\)$"),
+    ):
+        y = make()
+        y.register_hook(broken)
+        with pytest.raises(ZeroDivisionError) as caught:
+            (y * 2.0).sum().backward()
+        assert re.match(f"in a hook of the {where}", caught.value.__notes__[0])
 
 
 def test_hooks_that_cannot_be_are_refused():
@@ -1214,6 +1272,15 @@ def test_ragged_lists_and_objects_are_refused():
         Variable(object())
 
 
+def test_a_matrix_of_numpy_becomes_an_array_of_the_same_memory():
+    with pytest.warns(PendingDeprecationWarning):
+        matrix = np.matrix([[1.0, 2.0], [3.0, 4.0]])
+    x = Variable(matrix)
+    assert type(x.data) is np.ndarray
+    assert np.shares_memory(x.data, matrix)
+    np.testing.assert_array_equal((x * x).data, [[1, 4], [9, 16]])
+
+
 def test_requires_grad_can_be_set_on_leaves_only():
     x = Variable(np.ones(1))
     x.requires_grad = True
@@ -1247,6 +1314,18 @@ def test_copies_carry_the_data_and_not_the_graph(carry, shape):
     assert result.is_leaf
     (twin * 3.0).sum().backward()
     np.testing.assert_array_equal(x.grad, 1)
+
+
+def test_a_number_is_formatted_as_python_does_it():
+    loss = Variable(np.float32(1.5), requires_grad=True) * 2
+    assert f"{loss:.2f}|{loss:8.1e}" == "3.00| 3.0e+00"
+    assert f"{loss}" == str(loss) == repr(loss)
+    assert f"{Variable([1.0]):>16}" == "  Variable([1.])"
+
+
+def test_lists_of_numbers_come_out_as_they_went_in():
+    assert Variable([[1.0, 2.5], [3.0, 4.0]]).tolist() == [[1.0, 2.5], [3.0, 4.0]]
+    assert Variable(2).tolist() == 2
 
 
 def test_a_variable_is_a_key_whatever_its_values():
@@ -1288,7 +1367,7 @@ def test_moving_to_the_device_where_it_lies_is_nothing():
     assert x.to("cpu") is x
 
 
-@pytest.mark.parametrize("data", ["abc", [[1.0], [1.0, 2.0]], [None]])
+@pytest.mark.parametrize("data", ["abc", [[1.0], [1.0, 2.0]], [None], np.array([None]), np.array(["2020"], "M8[Y]")])
 def test_what_makes_no_array_of_numbers_is_refused(data):
     with pytest.raises(TypeError, match=r"^Variable: "):
         Variable(data)

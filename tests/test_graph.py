@@ -614,6 +614,9 @@ def test_a_gradient_that_vanishes_is_seen_to_fade():
     assert blue == sorted(blue, reverse=True)
     assert "colour: norm of the gradient" in drawn.settings["label"]
     assert "dir=both" in drawn.text
+    ways_back = [int(blue, 16) for blue in re.findall(r'color="black:#....(..)"', drawn.text)]
+    assert len(ways_back) >= 8
+    assert max(ways_back) < 0xC0  # on white paper all of them are seen
     assert w.grad is None
     loss.backward()  # the graph is still there
 
@@ -657,6 +660,37 @@ def test_an_operation_that_failed_is_drawn_red_with_what_it_was_given():
     assert drawn.between("drop", "linear") == [("2×5×4", False)]
     assert drawn.settings["label"].startswith("ValueError: linear in LanguageModel.out")
     assert "y" not in drawn.frames[()]
+
+
+def test_a_transposition_that_failed_is_drawn():
+    x = leaf(2, 3, name="x")
+    with pytest.raises(np.exceptions.AxisError) as caught:
+        x.swapaxes(0, 5)
+    drawn = picture(caught.value)
+    assert drawn.between(r"x\n2×3", "transpose") == [("", False)]
+
+
+@pytest.mark.parametrize("time", ["loop", "ends", "all"])
+def test_a_step_of_a_loop_that_failed_is_red_too(time):
+    h = leaf(2, 4)
+    with pytest.raises(ValueError, match=r"matmul in t=5") as caught:  # noqa: PT012
+        for t in range(6):
+            with tn.scope(t):
+                h = tn.tanh(h @ np.ones((4 if t < 5 else 3, 4), np.float32))
+    drawn = str(tn.draw(caught.value, time=time).dot)
+    assert drawn.count('color="#d00000"') == 1
+    assert 'label=matmul color="#d00000"' in drawn
+
+
+def test_an_anomaly_within_a_definition_is_drawn_with_the_graph_that_led_to_it():
+    model = LanguageModel()
+    model.out.weight.data[0, 0] = np.nan
+    with tn.detect_anomaly(), pytest.raises(FloatingPointError, match=r"in LanguageModel\.out\.linear") as caught:
+        model(np.zeros((2, 5), int))
+    text = str(tn.draw(caught.value).dot)
+    assert "label=linear color=" in text
+    assert "label=embedding" in text
+    assert "FloatingPointError" in text
 
 
 def test_a_check_that_failed_before_any_operation_is_drawn_too():

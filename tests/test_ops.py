@@ -32,6 +32,11 @@ def seeds_for(outputs):
     return [np.asarray(rng.uniform(0.5, 1.5, y.shape)).astype(y.dtype) for y in outputs]
 
 
+def size_of(x):
+    """The largest absolute value, and at least 1: what an absolute error is measured against."""
+    return np.abs(x).max(initial=1.0)
+
+
 def parts(gradient):
     """The arrays that a gradient is made of."""
     return (gradient.rows, gradient.values) if isinstance(gradient, RowSparse) else (gradient,)
@@ -92,6 +97,26 @@ def test_dtype_of_values_and_gradients_is_that_of_the_inputs(row, data):
             y.backward(np.ones(y.shape), retain_graph=True)  # a float64 seed must not get through
         for x in xs:
             assert not outputs or x.grad.dtype == dtype
+
+
+@each_op
+@settings(max_examples=20)
+@given(data=st.data())
+def test_in_fewer_digits_values_and_gradients_are_the_same_but_for_rounding(row, data):
+    case = data.draw(row.cases)
+    for dtype in (np.float16, np.float32):
+        rounded = [x.astype(dtype) for x in case.arrays]
+        tolerance = 30 * np.finfo(dtype).eps
+        xs, exact_xs = variables(rounded), variables(x.astype(np.float64) for x in rounded)
+        outputs, exact = several(row.op(*xs, **case.options)), several(row.op(*exact_xs, **case.options))
+        for y, exact_y, seed in zip(outputs, exact, seeds_for(outputs), strict=True):
+            np.testing.assert_allclose(y.data, exact_y.data, rtol=tolerance, atol=tolerance * size_of(exact_y.data))
+            y.backward(seed, retain_graph=True)
+            exact_y.backward(seed, retain_graph=True)
+        for x, exact_x in zip(xs, exact_xs, strict=True):
+            if outputs:
+                found, wanted = (np.asarray(g, np.float64) for g in (x.grad, exact_x.grad))
+                np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance * size_of(wanted))
 
 
 @each_op
@@ -250,6 +275,109 @@ def test_the_conventions_are_what_pytorch_does(ours, theirs, arguments, expected
     xs = [torch.tensor(x, requires_grad=True) for x in arguments]
     theirs(torch, *xs).sum().backward()
     np.testing.assert_allclose([x.grad.numpy() for x in xs], expected)
+
+
+# What chooses between numbers, for x below and above 0: ours, PyTorch's, and where the gradient goes.
+CHOICES = {
+    "relu": (ops.relu, lambda torch, x: torch.relu(x), [0, 1]),
+    "clip": (lambda x: x.clip(0, 9), lambda torch, x: x.clip(0, 9), [0, 1]),
+    "where": (lambda x: ops.where(x > 0, x, 0.0), lambda torch, x: torch.where(x > 0, x, 0.0), [0, 1]),
+    "maximum": (lambda x: ops.maximum(x, 0 * x.data), lambda torch, x: torch.maximum(x, torch.zeros_like(x)), [0, 1]),
+    "minimum": (lambda x: ops.minimum(x, 0 * x.data), lambda torch, x: torch.minimum(x, torch.zeros_like(x)), [1, 0]),
+    "max_pool2d": (
+        lambda x: ops.max_pool2d(x.reshape(1, 1, -1, 2), (1, 2)),
+        lambda torch, x: torch.nn.functional.max_pool2d(x.reshape(1, 1, -1, 2), (1, 2)),
+        [0, 1],
+    ),
+}
+
+
+@pytest.mark.parametrize("gradient", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("size", [2, 5000])
+@pytest.mark.parametrize(("ours", "theirs", "chosen"), CHOICES.values(), ids=CHOICES)
+def test_what_was_not_chosen_has_the_gradient_zero_even_of_an_infinite_one(ours, theirs, chosen, size, gradient):
+    array = np.tile([-1.0, 1.0], size // 2)
+    expected = np.where(np.tile(chosen, size // 2), gradient, 0)
+    for create_graph in (False, True):
+        x = Variable(array, requires_grad=True)
+        y = ours(x)
+        (found,) = tn.grad(y, x, np.full(y.shape, gradient), create_graph=create_graph)
+        np.testing.assert_array_equal(getattr(found, "data", found), expected)
+
+
+@pytest.mark.parametrize(("ours", "theirs", "chosen"), CHOICES.values(), ids=CHOICES)
+def test_what_was_not_chosen_has_the_gradient_zero_in_pytorch_too(ours, theirs, chosen):
+    torch = pytest.importorskip("torch", reason="the comparison needs PyTorch (the group oracle)")
+    x = torch.tensor([-1.0, 1.0], requires_grad=True)
+    y = theirs(torch, x)
+    y.backward(torch.full_like(y, np.inf))
+    np.testing.assert_array_equal(x.grad.numpy(), np.where(chosen, np.inf, 0))
+
+
+def test_the_root_of_what_was_clipped_has_the_gradient_zero():
+    with np.errstate(divide="ignore"):
+        np.testing.assert_array_equal(gradient_of(lambda x: ops.sqrt(ops.relu(x)), np.array([-1.0, 4.0])), [[0, 0.25]])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_large_gradients_are_chosen_from_as_small_ones_are(dtype):
+    """With a mask that is broadcast, and a gradient that is a view."""
+    rng = np.random.default_rng(0)
+    a, mask = rng.standard_normal((60, 100)).astype(dtype), rng.random(100) > 0.5
+    seed = np.flip(rng.standard_normal((100, 60)).astype(dtype)).T
+    x = Variable(a, requires_grad=True)
+    ops.where(mask, x, 0.0).backward(seed)
+    np.testing.assert_array_equal(x.grad, np.where(mask, seed, 0))
+    assert x.grad.dtype == dtype
+
+
+@pytest.mark.parametrize("other", [np.array([3, 1], np.uint8), np.array([True, False]), np.array([3, -128], np.int8)])
+def test_the_smaller_of_a_float_and_an_integer_of_any_kind(other):
+    x = np.array([2.0, 2.0]) if other.dtype != bool else np.array([0.5, 0.5])
+    np.testing.assert_array_equal(gradient_of(lambda x: ops.minimum(x, other), x), [[1, 0]])
+    np.testing.assert_array_equal(gradient_of(lambda x: ops.maximum(x, other), x), [[0, 1]])
+
+
+def test_where_one_of_two_numbers_is_nan_both_get_the_gradient_as_in_pytorch():
+    a, b = np.array([np.nan, 1.0]), np.array([1.0, np.nan])
+    for op in (ops.maximum, ops.minimum):
+        np.testing.assert_array_equal(gradient_of(op, a, b), [[1, 1], [1, 1]])
+
+
+def test_a_power_of_zero_has_finite_derivatives_by_the_base_where_the_exponent_has_a_gradient_too():
+    for exponent, first, second in ((0.0, 0, 0), (1.0, 1, 0), (2.0, 0, 2)):
+        x, b = Variable(np.zeros(()), requires_grad=True), Variable(np.array(exponent), requires_grad=True)
+        (by_x,) = tn.grad(x**b, x, create_graph=True)
+        assert float(by_x) == first
+        assert float(tn.grad(by_x, x)[0]) == second
+    with np.errstate(divide="ignore"):
+        assert gradient_of(lambda b: 0.0**b, np.array([-1.0]))[0] == -np.inf  # as in PyTorch
+
+
+def test_float16_sums_and_squares_in_float32():
+    many = np.zeros(100_000, np.float16)  # more than the largest number
+    np.testing.assert_array_equal(ops.softmax(many), np.float16(1e-5))
+    np.testing.assert_array_equal(ops.log_softmax(many), np.float16(-np.log(1e5)))
+    assert ops.logsumexp(many) == np.float16(np.log(1e5))
+    np.testing.assert_array_equal(gradient_of(ops.mean, many)[0], np.float16(1e-5))
+    assert np.isfinite(gradient_of(ops.var, (np.arange(100_000) % 7).astype(np.float16))[0]).all()
+    assert ops.cumsum(np.ones(4000, np.float16))[-1] == 4000
+    wide, narrow = np.array([300, 400], np.float16), np.array([3e-5, 4e-5], np.float16)
+    assert ops.norm(wide) == 500
+    assert ops.std(wide) == 50
+    for x in (wide, narrow):
+        np.testing.assert_allclose(gradient_of(ops.norm, x)[0], [0.6, 0.8], rtol=1e-2)
+    for f in (ops.softmax, ops.log_softmax, ops.logsumexp, ops.norm, ops.std, ops.var, ops.cumsum, ops.mean):
+        assert f(wide).dtype == np.float16
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_])
+def test_integers_of_every_kind_give_float64_where_there_are_exponentials(dtype):
+    x = np.array([[3, 0, 1], [1, 2, 0]]).astype(dtype)
+    for op in (ops.softmax, ops.log_softmax, ops.logsumexp, ops.softplus, ops.log_sigmoid, ops.sigmoid, ops.silu):
+        y = op(x)
+        assert y.dtype == np.float64
+        np.testing.assert_allclose(y, op(x.astype(float)), rtol=1e-12)
 
 
 @pytest.mark.parametrize("f", [lambda x: x.std(), ops.norm], ids=["std", "norm"])
@@ -531,6 +659,17 @@ def test_a_loop_over_a_variable_goes_through_its_rows_in_one_operation():
     assert list(Variable(np.ones((0, 2)))) == []
 
 
+def test_plus_is_nothing():
+    x = Variable(np.ones(2), requires_grad=True)
+    assert +x is x
+
+
+def test_bounds_have_the_names_of_numpy():
+    x = Variable(np.array([-1.0, 0.5, 2.0]))
+    np.testing.assert_array_equal(x.clip(min=0).data, [0, 0.5, 2])
+    np.testing.assert_array_equal(x.clip(max=1).data, [-1, 0.5, 1])
+
+
 def test_transposed_is_an_attribute():
     x = Variable(np.ones((2, 3)), requires_grad=True)
     assert x.T.shape == (3, 2)
@@ -552,6 +691,13 @@ def test_windows_move_forward_and_padding_is_not_negative(stride):
             windows(stride=stride)
         with pytest.raises(ValueError, match=f"^{name}: padding must not be negative, but is -1$"):
             windows(padding=-1)
+
+
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_no_window_lies_in_the_border_alone(name):
+    with pytest.raises(ValueError, match=rf"^{name}: padding must be at most half of the window \(4, 2\), but is 2$"):
+        getattr(tn, name)(np.ones((1, 1, 5, 5)), (4, 2), padding=2)
+    assert getattr(tn, name)(np.ones((1, 1, 5, 5)), (4, 2), padding=(2, 1)).shape == (1, 1, 2, 3)
 
 
 def test_joining_along_an_axis_that_is_not_there_names_it():

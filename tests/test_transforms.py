@@ -278,19 +278,14 @@ def transformer_parameters():
     return normal(*shapes)
 
 
-def layer_norm(x, gain, bias):
-    centred = x - x.mean(axis=-1, keepdims=True)
-    return centred / tn.sqrt((centred * centred).mean(axis=-1, keepdims=True) + 1e-5) * gain + bias
-
-
 def transformer(table, w_qkv, b_qkv, w_out, b_out, gain1, bias1, w1, b1, w2, b2, gain2, bias2):
     """Embedding, one causal block, and the table again as the head."""
     x = tn.embedding(IDS, table)
-    qkv = tn.linear(layer_norm(x, gain1, bias1), w_qkv, b_qkv).reshape(BATCH, STEPS, 3, HEADS, -1)
+    qkv = tn.linear(F.layer_norm(x, (WIDTH,), gain1, bias1), w_qkv, b_qkv).reshape(BATCH, STEPS, 3, HEADS, -1)
     q, k, v = ops.unstack(qkv.transpose(2, 0, 3, 1, 4))
     context, _ = F.attention(q, k, v, CAUSAL)
     x = x + tn.linear(context.transpose(0, 2, 1, 3).reshape(BATCH, STEPS, -1), w_out, b_out)
-    x = x + tn.linear(tn.relu(tn.linear(layer_norm(x, gain2, bias2), w1, b1)), w2, b2)
+    x = x + tn.linear(tn.gelu(tn.linear(F.layer_norm(x, (WIDTH,), gain2, bias2), w1, b1)), w2, b2)
     return F.cross_entropy(x @ table.T, TARGETS)
 
 
@@ -306,7 +301,7 @@ def torch_transformer(torch, table, w_qkv, b_qkv, w_out, b_out, gain1, bias1, w1
     scores = (q @ k.transpose(-1, -2) / math.sqrt(WIDTH // HEADS)).masked_fill(~torch.tensor(CAUSAL), -math.inf)
     context = torch.softmax(scores, dim=-1) @ v
     x = x + f.linear(context.permute(0, 2, 1, 3).reshape(BATCH, STEPS, -1), w_out, b_out)
-    x = x + f.linear(torch.relu(f.linear(norm(x, gain2, bias2), w1, b1)), w2, b2)
+    x = x + f.linear(f.gelu(f.linear(norm(x, gain2, bias2), w1, b1)), w2, b2)
     return f.cross_entropy((x @ table.T).flatten(0, 1), torch.tensor(TARGETS.ravel()))
 
 
@@ -418,6 +413,18 @@ def test_a_checkpoint_of_constants_finds_the_parameters():
     w.grad = None
     tn.checkpoint(lambda x: w @ x.detach(), Variable(X)).sum().backward()
     np.testing.assert_array_equal(w.grad, np.tile(X, (3, 1)))
+
+
+def test_a_checkpoint_passes_keywords_on_with_their_gradients():
+    x, w = leaf(X), leaf(A)
+    f = lambda x, *, w, power: tn.tanh(w @ x) ** power  # noqa: E731
+    tn.checkpoint(f, x, w=w * 2.0, power=3).sum().backward()
+    plain_x, plain_w = leaf(X), leaf(A)
+    f(plain_x, w=plain_w * 2.0, power=3).sum().backward()
+    np.testing.assert_array_equal(x.grad, plain_x.grad)
+    np.testing.assert_array_equal(w.grad, plain_w.grad)
+    with tn.no_grad():
+        assert tn.checkpoint(f, x, w=w, power=2).shape == (3,)
 
 
 def test_a_checkpoint_of_several_outputs_and_of_outputs_without_gradient():

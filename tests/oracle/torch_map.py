@@ -108,6 +108,12 @@ def _is_dtype(x):
     return isinstance(x, np.dtype)
 
 
+def flattened(op, x, start_dim=0, end_dim=-1):
+    if start_dim:
+        raise Otherwise("all axes become one")
+    return op(x)
+
+
 def reversed_axes(op, x, dims):
     return op(x, tuple(dims))
 
@@ -161,9 +167,7 @@ def squeezed(op, x, *axes):
         raise Otherwise("a number has no axis")
     if any(x.shape[axis] != 1 for axis in axes):
         raise Otherwise("an axis of another size than 1 is refused")
-    for axis in sorted((axis % x.ndim for axis in axes), reverse=True):
-        x = op(x, axis)
-    return x
+    return op(x, tuple(axes))
 
 
 def exchanged(op, x, a, b):
@@ -307,9 +311,14 @@ def repeated(op, x, repeats, dim=None, output_size=None):
     return op(x, repeats, dim)
 
 
+def with_a_batch(call, op, x, *args, **options):
+    """What PyTorch also takes alone: here there is always an axis for the batch."""
+    return ops.squeeze(call(op, ops.expand_dims(x, 0), *args, **options), 0)
+
+
 def convolved(op, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     if x.ndim < weight.ndim:
-        raise Otherwise("there is always a batch axis")
+        return with_a_batch(convolved, op, x, weight, bias, stride, padding, dilation, groups)
     if groups != 1 or any(step != 1 for step in np.atleast_1d(dilation)):
         raise Otherwise("no groups and no dilation")
     if padding == "same":
@@ -326,9 +335,10 @@ def pooled(
     return_indices=False
 ):  # fmt: skip
     if x.ndim < 4:
-        raise Otherwise("there is always a batch axis")
-    if ceil_mode or divisor is not None or not count_include_pad or dilation not in (1, (1, 1)) or return_indices:
-        raise Otherwise("no ceil_mode, divisor, dilation or indices")
+        return with_a_batch(pooled, op, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor,
+                            dilation=dilation)  # fmt: skip
+    if ceil_mode or divisor is not None or not count_include_pad or dilation not in (1, (1, 1)):
+        raise Otherwise("no ceil_mode, divisor or dilation")
     sizes = (tuple(np.broadcast_to(size, 2).tolist()) for size in (kernel_size, stride or kernel_size, padding))
     return op(x, *sizes)
 
@@ -356,6 +366,7 @@ ROWS = [
     Row("embedding", ("nn.functional.embedding",), look_up),
     Row("exp", ("exp",)),
     Row("expand_dims", ("unsqueeze",)),
+    Row("flatten", ("flatten", "ravel"), flattened),
     Row("flip", ("flip",), reversed_axes),
     Row("getitem", ("__getitem__",), indexed),
     Row("linear", ("nn.functional.linear",)),
@@ -415,7 +426,7 @@ ROWS += [
     Row("leaky_relu", ("nn.functional.leaky_relu",)),
     Row("log1p", ("log1p",)),
     Row("log_sigmoid", ("nn.functional.logsigmoid",)),
-    Row("max_pool2d", ("nn.functional.max_pool2d",), pooled),
+    Row("max_pool2d", ("nn.functional.max_pool2d",), pooled, outputs=1),
     Row("moveaxis", ("movedim",), moved),
     Row("norm", ("linalg.vector_norm",), euclidean),
     Row("outer", ("outer",)),

@@ -82,8 +82,8 @@ def after_forward(function: Function, arguments: list[Any], outputs: Any, record
         found = _anomaly(output)
         if found is None:
             continue
-        given = [i for i, x in enumerate(arguments) if (_anomaly(x) or "").startswith(found[:3])]
-        if given and found.startswith("Inf"):
+        given = [i for i, x in enumerate(arguments) if _holds(x, found[:3])]
+        if found.startswith("Inf") and (given or any(_holds(x, "Inf") for x in function.made_with())):
             continue
         if not recording:
             _locate(function)
@@ -146,7 +146,7 @@ def _anomaly(x: Any) -> str | None:
     x = getattr(x, "_data", x)
     if isinstance(x, RowSparse):
         x = x.values
-    if isinstance(x, float | complex):
+    if isinstance(x, float | complex | np.generic):  # NumPy makes scalars of 0-d results
         x = np.asarray(x)
     if not is_array(x) or x.dtype.kind not in "fc" or np.isfinite(x).all():
         return None
@@ -154,6 +154,11 @@ def _anomaly(x: Any) -> str | None:
     nan = np.isnan(x)
     index = np.argwhere(nan if nan.any() else ~np.isfinite(x))[0].tolist()
     return f"{'NaN' if nan.any() else 'Inf'} at {tuple(index)}"
+
+
+def _holds(x: Any, kind: str) -> bool:
+    """Whether the first anomaly of x is a NaN, or an Inf."""
+    return (_anomaly(x) or "").startswith(kind)
 
 
 def _checksums(function: Function) -> list[int]:

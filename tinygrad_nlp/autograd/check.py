@@ -35,6 +35,7 @@ def check_grads(
 
     Raises:
         AssertionError: with the order, both values, the inputs and the direction; or `f` has a kink at this point.
+        TypeError: `f` returns something else than a Variable or a tuple of them.
 
     Example:
         >>> import numpy as np, tinygrad_nlp as tn
@@ -157,4 +158,8 @@ def _flat(ys: list[np.ndarray]) -> np.ndarray:
 
 
 def _tuple(ys: Any) -> tuple[Variable, ...]:
-    return ys if isinstance(ys, tuple) else (ys,)
+    ys = ys if isinstance(ys, tuple) else (ys,)
+    for y in ys:
+        if not isinstance(y, Variable):
+            raise TypeError(f"check_grads: f must return a Variable or a tuple of them, not {type(y).__name__}")
+    return ys

@@ -284,7 +284,13 @@ def hooks_of(node: Node) -> dict[HookHandle, Callable[[Gradient], Gradient]]:
 def _through_hooks(node: Node, gradient: Gradient, create_graph: bool) -> Gradient:
     """What the hooks of a Variable make of its gradient, one after the other."""
     for hook in list(node.hooks.values()):
-        replaced = hook(gradient)
+        try:
+            replaced = hook(gradient)
+        except Exception as error:
+            function: Any = getattr(node, "function", node)
+            where = f"leaf {node.name}" if type(node) is Leaf else f"result of {function.describe()}"
+            error.add_note(f"in a hook of the {where}")
+            raise
         if replaced is None:
             continue
         if isinstance(replaced, np.generic):

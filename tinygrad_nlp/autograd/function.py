@@ -17,6 +17,7 @@ from .engine import Gradient, Hooks, Leaf, Node, Output, backpropagate
 from .modes import BACKWARD, Scope, in_layer, modes
 from .variable import Variable
 
+_SAVED = ("edges", "inputs", "output", "saved")
 _LIBRARY = __file__.rpartition("autograd")[0]
 _new_variable, _tick, _frame = Variable.__new__, changes.tick, sys._getframe  # found faster here, in every call
 
@@ -135,7 +136,10 @@ class Function:
         try:
             y = self.forward(*arrays)
         except (TypeError, ValueError, IndexError) as error:
-            raise self._explained(error, arrays) from error
+            explained = self._explained(error, arrays)
+            if explained is error:
+                raise
+            raise explained from error
         if not variables:
             return y
         if recording:
@@ -241,9 +245,13 @@ class Function:
         self.edges = ()
 
     def saved_arrays(self) -> Iterator[Any]:
-        """The arrays that this Function keeps for its backward."""
-        for kept in (self.inputs, self.output, self.saved):
+        """The arrays that this Function keeps: the inputs first, and what it was made with (ids, a mask) last."""
+        for kept in (self.inputs, self.output, self.saved, *self.made_with()):
             yield from kept if isinstance(kept, list | tuple) else (kept,)
+
+    def made_with(self) -> list[Any]:
+        """What else than inputs and outputs it has: its settings, as `__init__` and `forward` left them."""
+        return [kept for name, kept in vars(self).items() if name not in _SAVED]
 
     def needed_arrays(self) -> Iterator[Any]:
         """Those of the saved arrays that the gradients that are wanted need."""
@@ -318,6 +326,19 @@ class Fused(Function):
     `forward` and `backward` are the kernel: they see arrays only, and may do what is fast. `definition` is the same
     computation in plain Variables: it is what one reads, what a drawing opens, what is differentiated for second
     derivatives, and what tests hold the kernel to.
+
+    Example:
+        >>> import numpy as np, tinygrad_nlp as tn
+        >>> class Gate(tn.Fused):
+        ...     def definition(self, a, b):
+        ...         return tn.tanh(a) * tn.sigmoid(b)
+        ...     def forward(self, a, b):
+        ...         self.saved = t, s = np.tanh(a), 1 / (1 + np.exp(-b))
+        ...         return t * s
+        ...     def backward(self, gy):
+        ...         t, s = self.saved
+        ...         return gy * s * (1 - t * t), gy * t * s * (1 - s)
+        >>> tn.check_grads(lambda a, b: Gate()(a, b), [np.array([0.5, -1.0]), np.array([0.2, 3.0])], order=2)
     """
 
     saves_inputs = True

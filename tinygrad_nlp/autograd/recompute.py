@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +17,8 @@ from .modes import Scope, enable_grad, modes
 from .variable import Variable
 
 
-def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
-    """f(*args), of which the graph keeps the arguments only: backward runs `f` again to have the rest.
+def checkpoint(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """f(*args, **kwargs), of which the graph keeps the arguments only: backward runs `f` again to have the rest.
 
     A model of n equal layers, each a checkpoint, keeps n inputs and the graph of one layer, for one forward more (Chen
     et al., *Training deep nets with sublinear memory cost*, 2016). The second run draws the same random numbers as the
@@ -27,7 +28,7 @@ def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
         f: from Variables (and anything else) to a Variable, or a tuple of them. Variables that it uses without being
             given them, the parameters of a Module or an encoder's output, get their gradients too. It must compute the
             same again.
-        *args: its arguments.
+        *args, **kwargs: its arguments.
 
     Returns:
         What f returns, of the same shapes and dtypes.
@@ -42,6 +43,8 @@ def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
         >>> float(y.sum().data) == float(tn.tanh(w * x).sum().data)
         True
     """
+    if kwargs:
+        f = functools.partial(f, **kwargs)  # Variables among them are captured, as those of a closure are
     if not modes.recording:
         return f(*args)
     stream, start = generator().bit_generator.state, changes.tick()

@@ -58,7 +58,9 @@ class Variable:
     def __init__(self, data: Any, requires_grad: bool = False, name: str | None = None) -> None:
         if isinstance(data, Variable):
             raise TypeError("Variable: data is a Variable already; use x.detach() for one without its graph")
-        if not is_array(data):
+        if isinstance(data, np.ndarray):
+            data = np.asarray(data)  # for np.matrix, whose * is another, and its like
+        elif not is_array(data):
             typed = isinstance(data, np.generic)
             try:
                 data = np.asarray(data)
@@ -66,8 +68,10 @@ class Variable:
                 raise TypeError(f"Variable: {error}") from None
             if data.dtype == np.float64 and not typed:
                 data = data.astype(np.float32)
-            if data.dtype.kind not in "biufc":
-                raise TypeError("Variable: data must be an array, a number or a regular nested list of numbers")
+        if data.dtype.kind not in "biufc":
+            raise TypeError(
+                f"Variable: data must be an array, a number or a regular nested list of numbers, not of {data.dtype}"
+            )
         self._data = data
         self.grad = None
         self._name = name
@@ -122,6 +126,10 @@ class Variable:
     def item(self) -> Any:
         """The only element, as a Python number; a ValueError where there are more, or none."""
         return self._data.item()
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers; of a 0-d array the number itself."""
+        return self._data.tolist()
 
     # --- the graph ----------------------------------------------------------------------------------------------------
 
@@ -308,6 +316,11 @@ class Variable:
             raise BufferError(
                 "DLPack of a Variable that requires a gradient would lose it silently; use x.data or x.detach()"
             )
+        if any(stride < 0 for stride in self._data.strides):
+            raise BufferError(
+                "DLPack of an array with negative strides, over which PyTorch ends the process; "
+                "pass np.ascontiguousarray(x.data)"
+            )
         return self._data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -331,6 +344,10 @@ class Variable:
     def __int__(self) -> int:
         return int(self._data)
 
+    def __format__(self, spec: str) -> str:
+        """Of one number, as Python writes it: f"{loss:.3f}". Without a format, or of several elements, as `repr`."""
+        return format(self.item(), spec) if spec and self.ndim == 0 else format(repr(self), spec)
+
     def __repr__(self) -> str:
         body = np.array2string(self.numpy(), separator=", ", prefix="Variable(")
         extra = "" if self.dtype == np.float32 else f", dtype={self.dtype}"
@@ -352,7 +369,8 @@ class Variable:
 def from_dlpack(x: Any) -> Variable:
     """A Variable of the array of another library, as a PyTorch tensor: shared, on its device, and not copied.
 
-    The other way `torch.from_dlpack(variable)` does it. Both ways raise BufferError for what requires a gradient.
+    The other way `torch.from_dlpack(variable)` does it. Both ways raise BufferError for what requires a gradient. That
+    way also refuses negative strides, which PyTorch cannot take.
 
     Args:
         x: whatever follows the DLPack protocol (`numpy.from_dlpack`), of any shape.

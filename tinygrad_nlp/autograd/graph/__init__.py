@@ -27,7 +27,7 @@ def draw(
     """Draw the graph behind a Variable: operations in boxes, parameters and other inputs in ellipses, layers as frames.
 
     It has to be drawn before `backward` frees it. Fused functions, which stand for a whole formula, are coloured, and
-    so is what the backward under `create_graph=True` has recorded. Matrices that are transposed on their way carry a ᵀ.
+    so is what the backward under `create_graph=True` has recorded. An arrow along which a matrix is transposed says so.
     The pictures are those of *Deep Learning from Scratch 2* (fig. 5-20, 6-21 and 8-16).
 
     Args:

@@ -187,7 +187,10 @@ class Picture:
             if key not in kept:
                 key, box = "left out", Box("left out", (), [f"… {left_out:,} operations"])
             self.keys[f] = key
-            self.boxes.setdefault(key, box).functions.append(f)
+            shared = self.boxes.setdefault(key, box)
+            shared.functions.append(f)
+            if f is self.graph.failed and shared.kind in ("operation", "fused"):  # of a step that shares its box
+                shared.kind = "failed"
         if left_out:
             self.notes.append(f"{left_out:,} older operations are left out (limit={self.style.limit:,})")
 

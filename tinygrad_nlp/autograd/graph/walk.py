@@ -111,7 +111,8 @@ class Graph:
         self.functions = list(self._expand(functions))
         self.ends = [(name, self._resolve(node).node) for name, node in self.ends]
         shown = {function_of(node) for _, node in self.ends}
-        self._folded = {f for f in self.functions if _transposes_matrix(f)} - shown - {self.failed}
+        shown.add(self.failed)
+        self._folded = {f for f in self.functions if f not in shown and _transposes_matrix(f)}
         self.functions = [f for f in self.functions if f not in self._folded]
         self.inputs = {f: list(self._inputs(f)) for f in self.functions}
         self.norms = {node: _norm(g) for node, g in (self._gradients or {}).items()}
@@ -239,11 +240,13 @@ class Graph:
 
     def _of_error(self, error: BaseException) -> Function:
         """The traceback holds the call that failed, with all that it was given."""
-        frames = []
+        frames, causes = [], set[int]()
         cause: BaseException | None = error
-        while cause is not None:
+        while cause is not None and id(cause) not in causes:  # an exception may be its own cause
+            causes.add(id(cause))
             frames += [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
             cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+        found: tuple[Function, list[Any]] | None = None
         for frame in reversed(frames):
             names = frame.f_locals
             if frame.f_code is backpropagate.__code__ and "node" in names:
@@ -251,21 +254,29 @@ class Graph:
                 return self.failed
             if frame.f_code is Function.__call__.__code__:
                 failed, given = names["self"], list(names["inputs"])
-            elif _is_private(frame):
+            elif found is not None or _is_private(frame):
                 continue
             else:  # a check before any operation, as in nn.functional
                 arguments = [names.get(name) for name in _parameters(frame.f_code)]
                 flat = [y for x in arguments for y in (x if isinstance(x, tuple | list) else (x,))]
                 failed, given = Function(), [x for x in flat if isinstance(x, Variable) or is_array(x)]
                 failed.name = frame.f_code.co_name  # type: ignore[misc]
-            if any(isinstance(x, Variable) for x in given):
-                failed = copy.copy(failed)
-                failed.edges = [x.node if isinstance(x, Variable) else None for x in given]
-                failed.inputs = [x.data if isinstance(x, Variable) else x for x in given]
-                failed.scope = getattr(failed, "scope", None)
-                self._names |= {id(x.data): x.name for x in given if isinstance(x, Variable) and x.name}
-                self.failed = failed
-                return failed
+            variables = [x for x in given if isinstance(x, Variable)]
+            if variables and found is None:
+                found = failed, given
+            if any(x.node is not None for x in variables):
+                found = failed, given
+                break
+            # Constants alone: perhaps detect_anomaly runs the definition of the function that is further out.
+        if found is not None:
+            failed, given = found
+            failed = copy.copy(failed)
+            failed.edges = [x.node if isinstance(x, Variable) else None for x in given]
+            failed.inputs = [x.data if isinstance(x, Variable) else x for x in given]
+            failed.scope = getattr(failed, "scope", None)
+            self._names |= {id(x.data): x.name for x in given if isinstance(x, Variable) and x.name}
+            self.failed = failed
+            return failed
         raise ValueError("draw: this exception was raised by no operation on Variables, so there is no graph to show")
 
 

@@ -44,6 +44,7 @@ from .shaping import (
     broadcast_to,
     concatenate,
     expand_dims,
+    flatten,
     flip,
     moveaxis,
     pad,
@@ -64,6 +65,10 @@ def _iterate(x: Variable) -> Iterator[Variable]:
     return iter(Unstack(0)(x) if len(x) else ())
 
 
+def _itself(x: Variable) -> Variable:
+    return x
+
+
 OPERATORS: dict[str, Callable[..., Any]] = {
     "__add__": add,
     "__radd__": add,
@@ -76,6 +81,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "__pow__": pow,
     "__rpow__": rpow,
     "__neg__": neg,
+    "__pos__": _itself,
     "__abs__": abs,
     "__matmul__": matmul,
     "__rmatmul__": rmatmul,
@@ -86,9 +92,9 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 METHODS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
-        abs, argmax, argmin, argsort, astype, clip, cos, cumsum, dot, exp, expand_dims, expm1, flip, index_add, log,
-        log1p, log_softmax, logsumexp, max, mean, min, moveaxis, norm, prod, relu, repeat, reshape, roll, sigmoid, sign,
-        sin, sqrt, squeeze, std, sum, swapaxes, take, tanh, tile, to, topk, transpose, unstack,
+        abs, argmax, argmin, argsort, astype, clip, cos, cumsum, dot, exp, expand_dims, expm1, flatten, flip, index_add,
+        log, log1p, log_softmax, logsumexp, max, mean, min, moveaxis, norm, prod, relu, repeat, reshape, roll, sigmoid,
+        sign, sin, softmax, sqrt, squeeze, std, sum, swapaxes, take, tanh, tile, to, topk, transpose, unstack,
         var,
     )
 }  # fmt: skip
@@ -112,10 +118,10 @@ Variable.T = property(transpose, doc="All axes in reverse, as `numpy.ndarray.T`:
 __all__ = [
     "abs", "add", "argmax", "argmin", "argsort", "astype", "avg_pool2d", "broadcast_to", "clip", "concatenate",
     "conv1d", "conv2d", "cos", "cumsum", "div", "dot", "einsum", "embedding", "erf", "exp", "expand_dims", "expm1",
-    "flip", "gelu", "getitem", "index_add", "leaky_relu", "linear", "log", "log1p", "log_sigmoid", "log_softmax",
-    "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "moveaxis", "mul", "neg",
-    "norm", "one_hot", "outer", "pad", "pow", "prod", "put", "relu", "repeat", "reshape", "roll", "sigmoid", "sign",
-    "silu", "sin", "softmax", "softplus", "sort", "split", "sqrt", "squeeze", "stack", "std", "sub", "sum",
+    "flatten", "flip", "gelu", "getitem", "index_add", "leaky_relu", "linear", "log", "log1p", "log_sigmoid",
+    "log_softmax", "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "moveaxis", "mul",
+    "neg", "norm", "one_hot", "outer", "pad", "pow", "prod", "put", "relu", "repeat", "reshape", "roll", "sigmoid",
+    "sign", "silu", "sin", "softmax", "softplus", "sort", "split", "sqrt", "squeeze", "stack", "std", "sub", "sum",
     "swapaxes", "take", "take_along_axis", "tanh", "tensordot", "tile", "topk", "transpose", "unstack", "var",
     "where",
 ]  # fmt: skip

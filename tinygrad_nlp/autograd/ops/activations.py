@@ -15,7 +15,7 @@ import numpy as np
 from ...backend import Array
 from ..engine import Gradient
 from ..function import Function
-from .elementwise import erf, exp, where
+from .elementwise import chosen, erf, exp, half_again, precise, where
 
 
 class Sigmoid(Function):
@@ -56,7 +56,7 @@ class LogSigmoid(Function):
     saves_inputs = True
 
     def forward(self, x: Array) -> Array:
-        return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
+        return np.minimum(x, 0.0) - np.log1p(np.exp(np.abs(x) * -1.0))  # -|x| of uint8 would be positive
 
     def backward(self, gy: Gradient) -> Gradient:
         (x,) = self.inputs
@@ -70,10 +70,7 @@ def log_sigmoid(x: Any) -> Any:
         x: array, number or Variable, of any shape.
 
     Returns:
-        Of the shape and dtype of x (integers give floats), not above 0.
-
-    Raises:
-        TypeError: x is boolean.
+        Of the shape and dtype of x (integers give float64), not above 0.
     """
     return LogSigmoid()(x)
 
@@ -82,7 +79,7 @@ class Softplus(Function):
     saves_inputs = True
 
     def forward(self, x: Array) -> Array:
-        return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))  # 12 times faster than logaddexp(x, 0)
+        return np.maximum(x, 0.0) + np.log1p(np.exp(np.abs(x) * -1.0))  # 12 times faster than logaddexp(x, 0)
 
     def backward(self, gy: Gradient) -> Gradient:
         (x,) = self.inputs
@@ -98,10 +95,7 @@ def softplus(x: Any) -> Any:
         x: array, number or Variable, of any shape.
 
     Returns:
-        Of the shape and dtype of x (integers give floats), not below 0.
-
-    Raises:
-        TypeError: x is boolean.
+        Of the shape and dtype of x (integers give float64), not below 0.
     """
     return Softplus()(x)
 
@@ -116,7 +110,7 @@ class Relu(Function):
         return np.maximum(x, y, out=y)  # with zeros, and not one zero: that is vectorised, 4 times faster
 
     def backward(self, gy: Gradient) -> Gradient:
-        return gy * (self.output > 0)
+        return chosen(gy, self.output > 0)
 
 
 def relu(x: Any) -> Any:
@@ -217,9 +211,10 @@ class Softmax(Function):
     def forward(self, x: Array) -> Array:
         if not x.size:  # whose maximum there is not
             return x.copy()
-        y = np.exp(x - x.max(axis=self.axis, keepdims=True))
+        scores = precise(x)
+        y = np.exp(scores - scores.max(axis=self.axis, keepdims=True))
         y /= y.sum(axis=self.axis, keepdims=True)
-        return y
+        return half_again(y, x)
 
     def backward(self, gy: Gradient) -> Gradient:
         y = self.output
@@ -230,15 +225,15 @@ def softmax(x: Any, axis: int = -1) -> Any:
     """e^x / Σ e^x along `axis`: probabilities from scores (Bridle, 1990), without overflow, as `scipy.special.softmax`.
 
     Args:
-        x: (…, V, …), array or Variable of a floating dtype, V along `axis`.
+        x: (…, V, …), array or Variable, V along `axis`.
         axis: the last by default.
 
     Returns:
-        (…, V, …), of the dtype of x; sums to 1 along `axis`. NaN along a line of nothing but -inf.
+        (…, V, …), of the dtype of x (float64 for integers); sums to 1 along `axis`. NaN along a line of nothing but
+        -inf.
 
     Raises:
         AxisError: there is no such axis.
-        TypeError: x has integers.
     """
     return Softmax(axis)(x)
 
@@ -252,9 +247,10 @@ class LogSoftmax(Function):
     def forward(self, x: Array) -> Array:
         if not x.size:  # whose maximum there is not
             return x.copy()
-        y = x - x.max(axis=self.axis, keepdims=True)
+        scores = precise(x)
+        y = scores - scores.max(axis=self.axis, keepdims=True)
         y -= np.log(np.exp(y).sum(axis=self.axis, keepdims=True))
-        return y
+        return half_again(y, x)
 
     def backward(self, gy: Gradient) -> Gradient:
         return gy - exp(self.output) * gy.sum(axis=self.axis, keepdims=True)
@@ -264,15 +260,14 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
     """Log softmax(x), from the scores: exact also where the probability is too small for a float.
 
     Args:
-        x: (…, V, …), array or Variable of a floating dtype, V along `axis`.
+        x: (…, V, …), array or Variable, V along `axis`.
         axis: the last by default.
 
     Returns:
-        (…, V, …), of the dtype of x, not above 0. As `scipy.special.log_softmax`.
+        (…, V, …), of the dtype of x (float64 for integers), not above 0. As `scipy.special.log_softmax`.
 
     Raises:
         AxisError: there is no such axis.
-        TypeError: x has integers.
     """
     return LogSoftmax(axis)(x)
 

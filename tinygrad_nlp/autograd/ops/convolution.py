@@ -14,6 +14,7 @@ import numpy as np
 from ...backend import Array, get_array_module
 from ..engine import Gradient
 from ..function import Function
+from .elementwise import chosen
 from .products import matmul
 from .reductions import Mean
 from .shaping import Pad
@@ -159,7 +160,7 @@ class MaxOfWindow(Function):
 
     def backward(self, gy: Gradient) -> Gradient:
         n, channels, *outs = gy.shape
-        return (gy.reshape(n, channels, 1, *outs) * self.is_best).reshape(self.shape_in)
+        return chosen(gy.reshape(n, channels, 1, *outs), self.is_best).reshape(self.shape_in)
 
 
 def max_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size = 0) -> Any:
@@ -175,12 +176,13 @@ def max_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size =
         (N, C, (H + 2 padding - KH) // stride + 1, and the same for W), of the dtype of x.
 
     Raises:
-        ValueError: another number of axes, a window larger than x, or a stride below 1, or a negative padding.
+        ValueError: another number of axes, a window larger than x, a stride below 1, or a padding that is negative or
+            more than half a window.
     """
     steps = _steps("max_pool2d", kernel if stride is None else stride, 2)
     if padding:
         least = np.iinfo(x.dtype).min if x.dtype.kind in "iu" else -math.inf
-        x = Pad(_border("max_pool2d", padding, 2), least)(x)
+        x = Pad(_border("max_pool2d", padding, 2, kernel), least)(x)
     return MaxOfWindow()(Windows(_each(kernel, 2), steps)(x))
 
 
@@ -197,11 +199,12 @@ def avg_pool2d(x: Any, kernel: Size, stride: Size | None = None, padding: Size =
         (N, C, (H + 2 padding - KH) // stride + 1, and the same for W), of the dtype of x (float64 for integers).
 
     Raises:
-        ValueError: another number of axes, a window larger than x, or a stride below 1, or a negative padding.
+        ValueError: another number of axes, a window larger than x, a stride below 1, or a padding that is negative or
+            more than half a window.
     """
     steps = _steps("avg_pool2d", kernel if stride is None else stride, 2)
     if padding:
-        x = Pad(_border("avg_pool2d", padding, 2), 0.0)(x)
+        x = Pad(_border("avg_pool2d", padding, 2, kernel), 0.0)(x)
     return Mean(axis=(2, 3))(Windows(_each(kernel, 2), steps)(x))
 
 
@@ -213,11 +216,13 @@ def _check(name: str, x: Any, weight: Any, axes: int) -> None:
         )
 
 
-def _border(name: str, padding: Size, axes: int) -> list[list[int]]:
-    """The widths for `pad`: none around N and C."""
+def _border(name: str, padding: Size, axes: int, kernel: Size | None = None) -> list[list[int]]:
+    """The widths for `pad`: none around N and C. Of a pool, no window may lie in the border alone."""
     widths = _each(padding, axes)
     if min(widths) < 0:
         raise ValueError(f"{name}: padding must not be negative, but is {padding}")
+    if kernel is not None and any(2 * n > size for n, size in zip(widths, _each(kernel, axes), strict=True)):
+        raise ValueError(f"{name}: padding must be at most half of the window {kernel}, but is {padding}")
     return [[0, 0], [0, 0], *([n, n] for n in widths)]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ...backend import Array, get_array_module
 from ..engine import Gradient
 from ..function import Function
-from .elementwise import exp, where
+from .elementwise import exp, half_again, precise, where
 from .shaping import Reshape, broadcast_to, concatenate, flip, unstack
 
 Axis = int | tuple[int, ...] | None
@@ -75,7 +75,8 @@ class Mean(_Reduction):
         return x.mean(axis=self.axis, keepdims=self.keepdims)
 
     def backward(self, gy: Gradient) -> Gradient:
-        return broadcast_to(self.kept(gy / float(self.count(self.shape_in)), len(self.shape_in)), self.shape_in)
+        share = precise(gy) / float(self.count(self.shape_in))
+        return broadcast_to(self.kept(share, len(self.shape_in)), self.shape_in)
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -104,14 +105,14 @@ class Var(_Reduction):
         self.ddof = ddof
 
     def forward(self, x: Array) -> Array:
-        return x.var(axis=self.axis, ddof=self.ddof, keepdims=self.keepdims)
+        return half_again(precise(x).var(axis=self.axis, ddof=self.ddof, keepdims=self.keepdims), x)
 
     def backward(self, gy: Gradient) -> Gradient:
         return self.kept(gy, self.inputs[0].ndim) * self.deviations() * 2.0
 
     def deviations(self) -> Gradient:
         """(x - mean) / (N - ddof): half the derivative of the variance."""
-        (x,) = self.inputs
+        x = precise(self.inputs[0])
         return (x - x.mean(axis=self.axis, keepdims=True)) / float(self.count(x.shape) - self.ddof)
 
 
@@ -138,7 +139,7 @@ class Std(Var):
     saves_output = True
 
     def forward(self, x: Array) -> Array:
-        return x.std(axis=self.axis, ddof=self.ddof, keepdims=self.keepdims)
+        return half_again(precise(x).std(axis=self.axis, ddof=self.ddof, keepdims=self.keepdims), x)
 
     def backward(self, gy: Gradient) -> Gradient:
         return self.kept(gy / _infinite_where_zero(self.output), self.inputs[0].ndim) * self.deviations()
@@ -167,7 +168,8 @@ class Norm(_Reduction):
     saves_inputs = saves_output = True
 
     def forward(self, x: Array) -> Array:
-        return np.sqrt((x * x).sum(axis=self.axis, keepdims=self.keepdims))
+        wide = precise(x)
+        return half_again(np.sqrt((wide * wide).sum(axis=self.axis, keepdims=self.keepdims)), x)
 
     def backward(self, gy: Gradient) -> Gradient:
         (x,) = self.inputs
@@ -234,7 +236,7 @@ class Cumsum(Function):
         self.axis = axis
 
     def forward(self, x: Array) -> Array:
-        return x.cumsum(axis=self.axis)
+        return half_again(x.cumsum(axis=self.axis, dtype=np.float32 if x.dtype.char == "e" else None), x)
 
     def backward(self, gy: Gradient) -> Gradient:
         return flip(cumsum(flip(gy, self.axis), self.axis), self.axis)
@@ -315,10 +317,11 @@ class Logsumexp(_Reduction):
     saves_inputs = saves_output = True
 
     def forward(self, x: Array) -> Array:
-        top = x.max(axis=self.axis, keepdims=True)
+        wide = precise(x)
+        top = wide.max(axis=self.axis, keepdims=True)
         top = np.where(np.isfinite(top), top, 0)  # a row of -inf has the sum 0, whose logarithm is -inf
         with np.errstate(divide="ignore"):
-            y = np.log(np.exp(x - top).sum(axis=self.axis, keepdims=True)) + top
+            y = half_again(np.log(np.exp(wide - top).sum(axis=self.axis, keepdims=True)) + top, x)
         return y if self.keepdims else np.squeeze(y, self.axis)
 
     def backward(self, gy: Gradient) -> Gradient:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from ...backend import Array, device_of, get_array_module, lies_on, to_device
 from ..engine import Gradient
@@ -39,6 +39,18 @@ def reshape(x: Any, *shape: Any) -> Any:
         ValueError: the sizes do not hold as many elements as x has, or two of them are -1.
     """
     return Reshape(tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)(x)
+
+
+def flatten(x: Any) -> Any:
+    """All elements in one axis, as `numpy.ndarray.flatten` and `numpy.ravel`. A view where NumPy makes one.
+
+    Args:
+        x: array or Variable, of any shape.
+
+    Returns:
+        (x.size,), of the dtype of x.
+    """
+    return Reshape((-1,))(x)
 
 
 class Transpose(Function):
@@ -128,42 +140,47 @@ def moveaxis(x: Any, source: int | tuple[int, ...], destination: int | tuple[int
     return Transpose(tuple(order))(x)
 
 
-def expand_dims(x: Any, axis: int) -> Any:
-    """x with a new axis of size 1, as `numpy.expand_dims`. A view.
+def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Any:
+    """x with new axes of size 1, as `numpy.expand_dims`. A view.
 
     Args:
         x: array or Variable, of any shape.
-        axis: its place in the result; -1 is the last.
+        axis: the place of a new axis in the result, or a tuple of them; -1 is the last.
 
     Returns:
-        Of the dtype of x, with one axis more.
+        Of the dtype of x, with more axes.
 
     Raises:
         AxisError: the result has no such axis.
+        ValueError: an axis comes twice.
     """
-    axis = normalize_axis_index(axis, x.ndim + 1)
-    return Reshape((*x.shape[:axis], 1, *x.shape[axis:]))(x)
+    ndim = x.ndim + (len(axis) if isinstance(axis, tuple) else 1)
+    new = normalize_axis_tuple(axis, ndim)
+    sizes = iter(x.shape)
+    return Reshape(tuple(1 if i in new else next(sizes) for i in range(ndim)))(x)
 
 
-def squeeze(x: Any, axis: int | None = None) -> Any:
-    """x without its axes of size 1, or without that one, as `numpy.squeeze`. A view.
+def squeeze(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
+    """x without its axes of size 1, or without those, as `numpy.squeeze`. A view.
 
     Args:
         x: array or Variable, of any shape.
-        axis: the axis to drop; by default all of size 1.
+        axis: the axis to drop, or a tuple of them; by default all of size 1.
 
     Returns:
         Of the dtype of x, with fewer axes.
 
     Raises:
-        ValueError: that axis is not there, or of another size.
+        ValueError: an axis is not there, or of another size.
     """
+    axes = axis if isinstance(axis, tuple) else (axis,)
     if axis is None:
-        return Reshape(tuple(size for size in x.shape if size != 1))(x)
-    if not -x.ndim <= axis < x.ndim or x.shape[axis] != 1:
-        raise ValueError(f"squeeze: shape {x.shape} has no axis {axis} of size 1")
-    axis = axis % x.ndim
-    return Reshape(x.shape[:axis] + x.shape[axis + 1 :])(x)
+        axes = tuple(i for i, size in enumerate(x.shape) if size == 1)
+    for i in axes:
+        if not -x.ndim <= i < x.ndim or x.shape[i] != 1:
+            raise ValueError(f"squeeze: shape {x.shape} has no axis {i} of size 1")
+    gone = {i % x.ndim for i in axes}
+    return Reshape(tuple(size for i, size in enumerate(x.shape) if i not in gone))(x)
 
 
 class BroadcastTo(Function):
@@ -200,7 +217,7 @@ def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
 
 
 class Flip(Function):
-    def __init__(self, axis: int) -> None:
+    def __init__(self, axis: int | tuple[int, ...] | None) -> None:
         self.axis = axis
 
     def forward(self, x: Array) -> Array:
@@ -210,12 +227,12 @@ class Flip(Function):
         return flip(gy, self.axis)
 
 
-def flip(x: Any, axis: int) -> Any:
+def flip(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
     """x backwards along `axis`, as `numpy.flip`. A view.
 
     Args:
         x: array or Variable, of any shape.
-        axis: which.
+        axis: an axis, or a tuple of them; all by default.
 
     Returns:
         Of the shape and dtype of x.
