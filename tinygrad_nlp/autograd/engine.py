@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .function import Function
     from .variable import Variable
 
+_ndarray = np.ndarray  # found faster here, for every edge
 _CHEAP_TO_COPY = 2000  # elements: copying so few takes no longer than finding out whether one has to
 
 Gradient = Any  # an array, a RowSparse, or (under create_graph) a Variable
@@ -200,7 +201,7 @@ def backpropagate(
             g = gradients[position]
             if edge is None or g is None:
                 continue
-            if type(g) is not np.ndarray or g.shape != edge.shape or g.dtype is not edge.dtype:
+            if type(g) is not _ndarray or g.shape != edge.shape or g.dtype is not edge.dtype:
                 g = _fitted(g, edge, node, position)
             if edge in table:
                 give(edge, g)
