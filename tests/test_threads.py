@@ -19,6 +19,11 @@ from tinygrad_nlp import threads
 TIMEOUT = 30  # seconds: only a deadlock takes that long
 
 
+@pytest.fixture(autouse=True)
+def no_products_yet(monkeypatch):
+    monkeypatch.setattr(threads, "lone_products", 0)
+
+
 @pytest.fixture
 def shared(monkeypatch):
     """Every product is worth three threads; gives the list of how many parts each call was cut into."""
@@ -62,6 +67,15 @@ def test_slices_cover_everything_once_in_nearly_equal_parts(size, parts):
     assert [i for part in slices for i in range(size)[part]] == list(range(size))
     lengths = [len(range(size)[part]) for part in slices]
     assert max(lengths) - min(lengths) <= 1
+
+
+@given(size=st.integers(0, 1000), parts=st.integers(1, 9), ahead=st.floats(0, 0.5))
+def test_the_first_slice_can_be_longer_by_a_share_of_all_elements(size, parts, ahead):
+    slices = threads.slices(size, parts, ahead)
+    assert [i for part in slices for i in range(size)[part]] == list(range(size))
+    first, *others = (len(range(size)[part]) for part in slices)
+    for length in others:
+        assert abs(length + int(size * ahead) - first) <= 1
 
 
 # --- side by side -----------------------------------------------------------------------------------------------------
@@ -218,19 +232,69 @@ def test_the_user_can_still_set_blas_after_another_thread_has_held_it():
         assert set(blas_threads()) == {2}
 
 
-def test_a_product_that_is_too_small_to_share_holds_blas_to_one_thread(monkeypatch, blas_of_two_threads):
+@pytest.fixture
+def blas_threads_of_products(monkeypatch):
+    """How many threads BLAS had in each product, of which none is too small to matter."""
     monkeypatch.setattr(threads, "_ALONE", 0)
-    inside = []
+    found = []
     matmul = np.matmul
 
     def watched(*args, **kwargs):
-        inside.extend(blas_threads())
+        found.append(*set(blas_threads()))
         return matmul(*args, **kwargs)
 
     monkeypatch.setattr(np, "matmul", watched)
+    return found
+
+
+def test_a_product_that_is_too_small_to_share_holds_blas_to_one_thread(blas_threads_of_products, blas_of_two_threads):
     threads.matmul(normal(3, 4), normal(4, 5))
-    assert set(inside) == {1}
+    assert blas_threads_of_products == [1]
     assert set(blas_threads()) == {2}
+
+
+def multiply(*shapes):
+    np.testing.assert_allclose(threads.matmul(*(np.ones(shape) for shape in shapes)), shapes[0][-1])
+
+
+def work_at_once():
+    threads.side_by_side(lambda _: None, [0, 1])
+
+
+def hold_blas():
+    with threads.blas_alone():
+        multiply((3, 4), (4, 5))
+
+
+def multiply_many_at_once():
+    multiply((2, 3, 4), (2, 4, 5))
+
+
+@pytest.mark.parametrize("something_else", [work_at_once, hold_blas, multiply_many_at_once])
+def test_after_many_products_and_nothing_else_blas_multiplies_with_its_own_threads(
+    something_else, monkeypatch, blas_threads_of_products, blas_of_two_threads
+):
+    monkeypatch.setattr(threads, "_MANY_PRODUCTS", 3)
+    for expected in ([1, 1, 1, 2, 2], [1, 1, 1, 2]):  # after something else, all begins again
+        blas_threads_of_products.clear()
+        for _ in expected:
+            multiply((3, 4), (4, 5))
+        assert blas_threads_of_products == expected
+        something_else()
+    with threads.blas_alone():  # products inside are not counted
+        for _ in range(9):
+            multiply((3, 4), (4, 5))
+    assert threads.lone_products == 0
+
+
+def test_blas_multiplies_with_its_own_threads_into_out(monkeypatch):
+    monkeypatch.setattr(threads, "_ALONE", 0)
+    monkeypatch.setattr(threads, "lone_products", threads._MANY_PRODUCTS)
+    a, b, out = normal(3, 4), normal(4, 5), np.empty((3, 5))
+    assert threads.matmul(a, b, out=out) is out
+    np.testing.assert_array_equal(out, a @ b)
+    with pytest.raises(ValueError, match="matmul"):
+        threads.matmul(a, a)
 
 
 # --- matrix products --------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_nlp as tn
-from tinygrad_nlp import backend, nn, optim
+from tinygrad_nlp import backend, nn, optim, threads
 from tinygrad_nlp.data import DataLoader
 from tinygrad_nlp.training import (
     Callback,
@@ -360,6 +360,14 @@ def test_a_run_with_a_schedule_is_resumed_bit_for_bit(tmp_path, kind, step):
     resumed = scheduled(tmp_path / "c", kind, seed=9).fit(resume=Checkpoint.load(tmp_path / "c"))
     assert resumed.state() == scheduled(tmp_path / "other", kind).fit().state()
     assert (tmp_path / "c").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_a_resumed_run_multiplies_with_the_same_threads(tmp_path, monkeypatch):
+    monkeypatch.setattr(threads, "lone_products", 7)
+    run = Run(tmp_path / "c").fit()
+    threads.lone_products = 0
+    Checkpoint.load(tmp_path / "c").restore(run.model, run.optimizer, run.loader, run.trainer.callbacks)
+    assert threads.lone_products == 7
 
 
 def test_a_schedule_by_a_figure_needs_its_name_and_others_take_none():

@@ -82,8 +82,9 @@ class Variable:
     @classmethod
     def _of_node(cls, data: Array, node: Node) -> Variable:
         """What a Function saved, as a Variable at its old place in the graph."""
-        variable = cls(data)
-        variable.node = node
+        variable = cls.__new__(cls)
+        variable._data, variable.node = data, node
+        variable.grad = variable._name = None
         return variable
 
     # --- the array ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from .. import threads
 from ..backend import Array, asnumpy, generator
 from ..data import DataLoader
 from ..nn import Module
@@ -70,6 +71,7 @@ class Checkpoint:
         history: see `Trainer`.
         extra: anything that JSON can hold: settings, a vocabulary.
         callbacks: what `Callback.state_dict` gives, of those that have a state, and the name of the class.
+        lone_products: see `threads`: which threads multiply, on which the last bits depend.
     """
 
     weights: dict[str, Array]
@@ -79,6 +81,7 @@ class Checkpoint:
     history: dict[str, list[list[float]]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     callbacks: list[dict[str, Any]] = field(default_factory=list)
+    lone_products: int = 0
 
     @classmethod
     def of(
@@ -112,6 +115,7 @@ class Checkpoint:
             history=dict(history or {}),
             extra=dict(extra or {}),
             callbacks=[{"callback": type(c).__name__, **state} for c in callbacks if (state := c.state_dict())],
+            lone_products=threads.lone_products,
         )
 
     def restore(
@@ -150,6 +154,7 @@ class Checkpoint:
                 part.load_state_dict(state)
             raise
         generator().bit_generator.state = self.random
+        threads.lone_products = self.lone_products
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file; an old one is replaced when the new one is whole and on the disk.
@@ -172,6 +177,7 @@ class Checkpoint:
             "history": self.history,
             "extra": self.extra,
             "callbacks": [{name: v for name, v in state.items() if name != "arrays"} for state in self.callbacks],
+            "lone_products": self.lone_products,
         }
         _write(path, arrays, {_KEY: json.dumps(rest)})
 

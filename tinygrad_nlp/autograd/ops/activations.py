@@ -33,7 +33,9 @@ class Sigmoid(Function):
 
     def backward(self, gy: Gradient) -> Gradient:
         y = self.output
-        return gy * (y - y * y)
+        slope = y - y * y
+        slope *= gy  # in place for arrays; a product for Variables
+        return slope
 
 
 def sigmoid(x: Any) -> Any:

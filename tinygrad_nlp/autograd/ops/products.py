@@ -82,7 +82,7 @@ class Linear(Function):
     needs = ((1,), (0,), ())
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
-        y = threads.matmul(x.reshape(-1, x.shape[-1]), weight.T)
+        y = threads.matmul(_matrix(x), weight.T)
         if bias is not None:
             y += bias
         return y.reshape(*x.shape[:-1], len(weight))
@@ -95,11 +95,18 @@ class Linear(Function):
     def backward(self, gy: Gradient) -> Gradient:
         x, weight, *_ = self.inputs
         to_x, to_weight, *to_bias = self.edges
-        rows = gy.reshape(-1, gy.shape[-1])
-        gx = None if to_x is None else threads.matmul(rows, weight).reshape(x.shape)
-        gw = None if to_weight is None else threads.matmul(rows.transpose(), x.reshape(-1, x.shape[-1]))
+        rows = _matrix(gy)
+        gx = None if to_x is None else threads.matmul(rows, weight)
+        if gx is not None and x.ndim != 2:
+            gx = gx.reshape(x.shape)
+        gw = None if to_weight is None else threads.matmul(rows.transpose(), _matrix(x))
         gb = rows.sum(axis=0) if to_bias and to_bias[0] is not None else None
         return gx, gw, gb
+
+
+def _matrix(x: Any) -> Any:
+    """(…, n) as a matrix; x itself where it is one, as every node of a graph costs some microseconds."""
+    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:

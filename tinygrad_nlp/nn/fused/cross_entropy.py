@@ -30,9 +30,9 @@ class CrossEntropy(Fused):
 
     def definition(self, logits: Any) -> Any:
         """Pick the log-probability of each target, and average."""
-        rows = log_softmax(reshape(logits, -1, logits.shape[-1]))
+        rows = log_softmax(logits if logits.ndim == 2 else reshape(logits, -1, logits.shape[-1]))
         picked = getitem(rows, (self.counted, self.targets[self.counted]))
-        return -sum(picked) / max(len(self.counted), 1)
+        return sum(picked) / -max(len(self.counted), 1)
 
     def forward(self, logits: Array) -> Array:
         xp = get_array_module(logits)
