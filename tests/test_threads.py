@@ -287,6 +287,12 @@ def test_after_many_products_and_nothing_else_blas_multiplies_with_its_own_threa
     assert threads.lone_products == 0
 
 
+def test_a_seed_decides_also_which_threads_multiply(monkeypatch):
+    monkeypatch.setattr(threads, "lone_products", threads._MANY_PRODUCTS)
+    tn.manual_seed(0)
+    assert threads.lone_products == 0
+
+
 def test_blas_multiplies_with_its_own_threads_into_out(monkeypatch):
     monkeypatch.setattr(threads, "_ALONE", 0)
     monkeypatch.setattr(threads, "lone_products", threads._MANY_PRODUCTS)

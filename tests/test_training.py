@@ -363,8 +363,9 @@ def test_a_run_with_a_schedule_is_resumed_bit_for_bit(tmp_path, kind, step):
 
 
 def test_a_resumed_run_multiplies_with_the_same_threads(tmp_path, monkeypatch):
+    run = Run(tmp_path / "c")
     monkeypatch.setattr(threads, "lone_products", 7)
-    run = Run(tmp_path / "c").fit()
+    run.fit()
     threads.lone_products = 0
     Checkpoint.load(tmp_path / "c").restore(run.model, run.optimizer, run.loader, run.trainer.callbacks)
     assert threads.lone_products == 7

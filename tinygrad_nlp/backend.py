@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from . import threads
+
 Array = Any  # numpy.ndarray or cupy.ndarray: neither is a subclass of the other
 
 _DLPACK_CPU = 1  # the number of the CPU in the DLPack protocol
@@ -311,6 +313,8 @@ def manual_seed(seed: int) -> None:
     the stream of the thread that calls it. Called in the main thread, it restarts those of the others too, but for
     those that called it themselves: they are spawned from the seed, in the order in which the threads next draw.
 
+    Which threads share products is decided anew as well (see `threads`), since the last bits depend on it.
+
     Args:
         seed: an integer from 0.
 
@@ -326,6 +330,7 @@ def manual_seed(seed: int) -> None:
     here.seeds = None
     if threading.current_thread() is threading.main_thread():
         _seeds = np.random.SeedSequence(seed)
+    threads.lone_products = 0
 
 
 def generator() -> np.random.Generator:
