@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from ...autograd.ops import linear, sigmoid, split, tanh
@@ -79,24 +80,21 @@ class LSTM(Recurrence):
             o = o + see[-1] * c_new
         return sigmoid(o) * tanh(c_new), c_new
 
-    def forward(
+    def kernel(
         self,
-        x: Array,
-        h: Array,
-        c: Array,
         weight_ih: Array,
         weight_hh: Array,
         bias_ih: Array | None = None,
         bias_hh: Array | None = None,
         peepholes: Array | None = None,
-    ) -> tuple[Array, ...]:
+    ) -> Callable[..., Part]:
         # From the order i, f, g, o to o, i, f, g.
         gates = [(3, 0.5), (0, 0.5), (1, 0.5), (2, 1.0)] if self.forget_gate else [(2, 0.5), (0, 0.5), (1, 1.0)]
         weight = weight_of_step(gates, weight_ih, weight_hh, bias_ih, bias_hh)
         if peepholes is not None:  # from i, f, o to o, i, f, each (H, 1)
-            see = peepholes.reshape(len(gates) - 1, h.shape[1], 1)
+            see = peepholes.reshape(len(gates) - 1, weight_hh.shape[1], 1)
             peepholes = get_array_module(see).concatenate((see[-1:], see[:-1]))
-        return self.run(functools.partial(_Part, weight=weight, peepholes=peepholes), x, (h, c))
+        return functools.partial(_Part, weight=weight, peepholes=peepholes)
 
 
 class _Part(Part):
