@@ -18,7 +18,7 @@ from tinygrad_nlp import Variable
 from tinygrad_nlp.autograd import Fused, engine
 from tinygrad_nlp.nn import functional as F
 from tinygrad_nlp.nn import fused
-from tinygrad_nlp.nn.fused import attention, linear_cross_entropy, recurrence
+from tinygrad_nlp.nn.fused import attention, linear_cross_entropy, lstm, recurrence
 from tinygrad_nlp.threads import slices
 
 
@@ -140,6 +140,7 @@ def cut(parts, large=False):
     """Whatever the sizes, the kernels cut a batch into so many parts, small or large, and run them in threads."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recurrence, "_LARGE_BATCH", 0 if large else 64)
+        patch.setattr(lstm, "_AT_ONCE", 1 if large else 8)
         patch.setattr(linear_cross_entropy, "_BLOCK", 1)
         patch.setattr(linear_cross_entropy, "_IN_CACHE", 1)
         patch.setattr(linear_cross_entropy, "_FEWEST_ROWS", 2)

@@ -98,7 +98,8 @@ class Recurrence(Fused):
         def run(rows: slice) -> Part:
             part = kernel(rows, *self._masks(rows))
             part.forward(self._in_time(x[rows]), [s[rows] for s in state], keep=self.edges is not None)
-            copy_transposed(part.h[:, 1:].transpose(1, 2, 0), self._in_time(hs[rows]).transpose(1, 0, 2))
+            for t, out in enumerate(self._in_time(hs[rows]).transpose(1, 0, 2)):
+                out[...] = part.h[:, t + 1].T
             for s, array in zip(part.state(steps), last, strict=True):
                 array[rows] = s.T
             return part
