@@ -37,6 +37,7 @@ _MANY_PRODUCTS = 1000  # large ones, after which nothing else seems to be there 
 
 class _Here(threading.local):
     busy = False  # whether this thread does a part of shared work
+    holds = False  # whether it is inside `blas_alone`
 
 
 _here = _Here()
@@ -109,7 +110,8 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
     """
     if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)) or a.ndim < 2 or b.ndim < 2:
         return a @ b if out is None else np.matmul(a, b, out=out)
-    if a.size * b.shape[-1] <= _ALONE or _here.busy:
+    # One row, as in generation, waits for the memory of b: BLAS's threads take 28 µs for 10,000 words of 100, one 52.
+    if a.size * b.shape[-1] <= _ALONE or _here.busy or a.shape[:-1] == (1,):
         return np.matmul(a, b, out=out)
     if _holders or a.ndim > 2 or b.ndim > 2:
         return _shared_product(a, b, out)
@@ -123,9 +125,13 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
 def _shared_product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     multiplications = a.size * b.shape[-1]
     products = a.size // (a.shape[-1] * a.shape[-2])
-    parts = min(count(), (multiplications + products * _EACH) // _WORTH_A_THREAD)
+    parts = (multiplications + products * _EACH) // _WORTH_A_THREAD
+    if parts > 1:
+        parts = min(count(), parts)
     fits = a.shape[-1] == b.shape[-2] and (b.ndim == 2 or a.shape[:-2] == b.shape[:-2])
     if parts < 2 or not fits:
+        if _here.holds:  # to hold again takes 2 µs, of the 10 of a step's product in a small recurrence
+            return np.matmul(a, b, out=out)
         with blas_alone():
             return np.matmul(a, b, out=out)
     if out is None:
@@ -175,9 +181,11 @@ def blas_alone() -> Iterator[None]:
             _held = [library.get_num_threads() for library in _blas()]
             _set_blas_threads([1] * len(_held))
         _holders += 1
+    held, _here.holds = _here.holds, True
     try:
         yield
     finally:
+        _here.holds = held
         with _lock:
             _holders -= 1
             if not _holders:

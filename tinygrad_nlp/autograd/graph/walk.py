@@ -221,7 +221,8 @@ class Graph:
                 return Input(node, transposed=transposed)
 
     def _inputs(self, f: Function) -> Iterator[Input]:
-        names = _names_of_constants(f, type(f).forward)
+        kind = type(f)
+        names = _names_of_constants(f, kind.definition if issubclass(kind, Fused) else kind.forward)
         x: Any
         given = f.inputs or (None,) * len(f.edges or ())
         for x, edge in zip(given, f.edges or (), strict=True):

@@ -262,7 +262,10 @@ def one_hot(ids: Any, size: int, dtype: Any = np.float32) -> Array:
     """
     ids = _integers("one_hot", ids)
     _check_range("one_hot", ids, size)
-    return (ids[..., None] == get_array_module(ids).arange(size)).astype(dtype)
+    xp = get_array_module(ids)
+    rows = xp.zeros((ids.size, size), dtype)
+    rows[xp.arange(ids.size), ids.reshape(-1)] = 1
+    return rows.reshape(*ids.shape, size)
 
 
 class Embedding(Function):

@@ -456,7 +456,8 @@ class Unstack(Function):
         self.axis = axis
 
     def forward(self, x: Array) -> tuple[Array, ...]:
-        return tuple(np.moveaxis(x, self.axis, 0))
+        axis = self.axis % x.ndim
+        return tuple(x.transpose(axis, *range(axis), *range(axis + 1, x.ndim)))  # np.moveaxis takes 3 µs longer
 
     def backward(self, *gys: Gradient) -> Gradient:
         return stack(gys, self.axis)

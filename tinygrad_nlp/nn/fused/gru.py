@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from ...autograd.ops import linear, sigmoid, split, tanh
@@ -58,24 +59,18 @@ class GRU(Recurrence):
             n = tanh(n_x + linear(r * seen, weight_hh[last], bias_last))
         return ((1 - z) * n + z * h,)
 
-    def forward(
-        self,
-        x: Array,
-        h: Array,
-        weight_ih: Array,
-        weight_hh: Array,
-        bias_ih: Array | None = None,
-        bias_hh: Array | None = None,
-    ) -> tuple[Array, ...]:
-        hidden = h.shape[1]
+    def kernel(
+        self, weight_ih: Array, weight_hh: Array, bias_ih: Array | None = None, bias_hh: Array | None = None
+    ) -> Callable[..., Part]:
+        hidden = weight_hh.shape[1]
         if self.reset_after:  # n twice: first its input, last its product with h, which r scales
             gates = [(2, 1.0), (0, 0.5), (1, 0.5), (2, 1.0)]
             weight = weight_of_step(gates, weight_ih, weight_hh, bias_ih, bias_hh)
             weight[:hidden, hidden] = 0 if bias_ih is None else bias_ih[2 * hidden :]
             weight[3 * hidden :, hidden] = 0 if bias_hh is None else bias_hh[2 * hidden :]
-            return self.run(functools.partial(_ResetAfter, weight=weight), x, (h,))
+            return functools.partial(_ResetAfter, weight=weight)
         weight = weight_of_step([(0, 0.5), (1, 0.5), (2, 1.0)], weight_ih, weight_hh, bias_ih, bias_hh)
-        return self.run(functools.partial(_ResetBefore, weight=weight), x, (h,))
+        return functools.partial(_ResetBefore, weight=weight)
 
 
 class _Part(Part):

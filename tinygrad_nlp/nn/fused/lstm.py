@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from ...autograd.ops import linear, sigmoid, split, tanh
 from ...backend import Array, get_array_module, has_kernels, launch
 from .recurrence import Part, Recurrence, sigmoid_from_tanh, weight_of_step
+
+_AT_ONCE = 2**14  # elements of h: of as many steps of a small batch are the factors of backward made at once
 
 
 class LSTM(Recurrence):
@@ -15,7 +18,8 @@ class LSTM(Recurrence):
 
     How the kernel is fast, besides what all recurrences have: the gates lie in the order o, i, f, g, and c behind them.
     A step takes the sigmoid of three gates and the tanh of the fourth in one pass, and makes i g and f c as one product
-    of neighbours. Peepholes cost a second pass: o waits for the new c.
+    of neighbours. Peepholes cost a second pass: o waits for the new c. What backward multiplies with does not depend on
+    the gradients: in a small batch, where a call costs more than its elements, it is made for several steps at once.
 
     Args:
         mask: as for `Recurrence`, and so are `reverse` and `recurrent_mask`.
@@ -79,24 +83,21 @@ class LSTM(Recurrence):
             o = o + see[-1] * c_new
         return sigmoid(o) * tanh(c_new), c_new
 
-    def forward(
+    def kernel(
         self,
-        x: Array,
-        h: Array,
-        c: Array,
         weight_ih: Array,
         weight_hh: Array,
         bias_ih: Array | None = None,
         bias_hh: Array | None = None,
         peepholes: Array | None = None,
-    ) -> tuple[Array, ...]:
+    ) -> Callable[..., Part]:
         # From the order i, f, g, o to o, i, f, g.
         gates = [(3, 0.5), (0, 0.5), (1, 0.5), (2, 1.0)] if self.forget_gate else [(2, 0.5), (0, 0.5), (1, 1.0)]
         weight = weight_of_step(gates, weight_ih, weight_hh, bias_ih, bias_hh)
         if peepholes is not None:  # from i, f, o to o, i, f, each (H, 1)
-            see = peepholes.reshape(len(gates) - 1, h.shape[1], 1)
+            see = peepholes.reshape(len(gates) - 1, weight_hh.shape[1], 1)
             peepholes = get_array_module(see).concatenate((see[-1:], see[:-1]))
-        return self.run(functools.partial(_Part, weight=weight, peepholes=peepholes), x, (h, c))
+        return functools.partial(_Part, weight=weight, peepholes=peepholes)
 
 
 class _Part(Part):
@@ -172,11 +173,12 @@ class _Part(Part):
 
     def begin_back(self) -> None:
         xp = get_array_module(self.z)
-        n, dtype = self.z.shape[2], self.z.dtype
-        self.dgates = xp.empty((self.gates, self.hidden, self.steps, n), dtype)
-        self.dvalues = xp.empty((self.gates, self.hidden, n), dtype)  # of o, i, f, g themselves
-        self.slopes = xp.empty((self.gates, self.hidden, n), dtype)  # of σ and tanh there
-        self.through_tanh = xp.empty((self.hidden, n), dtype)
+        size, dtype = (self.hidden, self.z.shape[2]), self.z.dtype
+        self.dgates = xp.empty((self.gates, self.hidden, self.steps, size[1]), dtype)
+        self.at_once = min(self.steps, max(1, _AT_ONCE // max(1, size[0] * size[1])))
+        self.factors = xp.empty((self.at_once, self.gates, *size), dtype)
+        self.through_tanh = xp.empty((self.at_once, *size), dtype)
+        self.product = xp.empty(size, dtype)
 
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
         (dc,) = others
@@ -186,39 +188,49 @@ class _Part(Part):
             state, row = self.states[t], self.steps * n
             launch("lstm.backward", hidden * n, state, n, row, hidden * row, state, self.tanh_cells[t], dh, dc, dgates)
         else:
+            place = t % self.at_once
+            if place == self.at_once - 1 or t == self.steps - 1:
+                self.make_factors(t - place, t + 1)
             self.through_gates(t, dh, dc, dgates)
         self.through_products(t, dgates.reshape(self.gates * hidden, n))
+
+    def make_factors(self, start: int, stop: int) -> None:
+        """What the gradients of h and c are multiplied with in these steps, on their way to what goes into the gates.
+
+        `factors` (steps, G, H, n): tanh(c) σ'(o), by which dh becomes do; g σ'(i), c σ'(f) with the c before the step,
+        and i tanh'(g), by which dc becomes di, df and dg. `through_tanh` (steps, H, n): o tanh'(c), from dh to dc.
+        """
+        xp = get_array_module(self.z)
+        states = self.states[start:stop].reshape(stop - start, self.gates + 1, *self.product.shape)
+        gates, tanh_c = states[:, :-1], self.tanh_cells[start:stop]
+        factors, through_tanh = self.factors[: stop - start], self.through_tanh[: stop - start]
+        # The slope of σ is σ - σ², that of tanh 1 - tanh².
+        xp.multiply(gates, gates, out=factors)
+        xp.subtract(gates[:, :-1], factors[:, :-1], out=factors[:, :-1])
+        xp.subtract(1, factors[:, -1], out=factors[:, -1])
+        factors[:, 0] *= tanh_c
+        if self.gates == 4:  # [i, f] times [g, c]
+            factors[:, 1:3] *= states[:, 3:]
+        else:
+            factors[:, 1] *= gates[:, 2]
+        factors[:, -1] *= gates[:, 1]
+        xp.multiply(tanh_c, tanh_c, out=through_tanh)
+        xp.subtract(1, through_tanh, out=through_tanh)
+        through_tanh *= gates[:, 0]
 
     def through_gates(self, t: int, dh: Array, dc: Array, dgates: Array) -> None:
         """From dh and dc to `dgates` (G, H, n), and to the dc before the step, in place."""
         xp = get_array_module(self.z)
-        hidden, n = self.hidden, self.z.shape[2]
-        gates = self.states[t, :-hidden].reshape(self.gates, hidden, n)
-        tanh_c = self.tanh_cells[t]
-        dvalues, slopes, through_tanh = self.dvalues, self.slopes, self.through_tanh
-        # The slope of σ is σ - σ², that of tanh 1 - tanh².
-        xp.multiply(gates, gates, out=slopes)
-        xp.subtract(gates[:-1], slopes[:-1], out=slopes[:-1])
-        xp.subtract(1, slopes[-1], out=slopes[-1])
-        # do = dh tanh c;  dc += o (dh - do tanh c), which is dh o (1 - tanh² c)
-        xp.multiply(dh, tanh_c, out=dvalues[0])
-        xp.multiply(dvalues[0], tanh_c, out=through_tanh)
-        xp.subtract(dh, through_tanh, out=through_tanh)
-        through_tanh *= gates[0]
-        dc += through_tanh
-        xp.multiply(dvalues[0], slopes[0], out=dgates[-1])
+        place = t % self.at_once
+        factors = self.factors[place]
+        xp.multiply(dh, self.through_tanh[place], out=self.product)
+        dc += self.product
+        xp.multiply(dh, factors[0], out=dgates[-1])
         if self.peepholes is not None:
             dc += self.peepholes[0] * dgates[-1]
-        # di = dc g;  df = dc (c before);  dg = dc i;  dc before = dc f
+        xp.multiply(dc, factors[1:], out=dgates[:-1])
         if self.gates == 4:
-            g_and_c = self.states[t, 3 * hidden :].reshape(2, hidden, n)
-            xp.multiply(dc, g_and_c, out=dvalues[1:3])
-        else:
-            xp.multiply(dc, gates[2], out=dvalues[1])
-        xp.multiply(dc, gates[1], out=dvalues[-1])
-        xp.multiply(dvalues[1:], slopes[1:], out=dgates[:-1])
-        if self.gates == 4:
-            dc *= gates[2]
+            dc *= self.states[t, 2 * self.hidden : 3 * self.hidden]
         if self.peepholes is not None:
             dc += (self.peepholes[1:] * dgates[:-2]).sum(axis=0)
 

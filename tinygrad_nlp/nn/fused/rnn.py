@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from ...autograd.ops import linear, relu, tanh
@@ -48,17 +49,11 @@ class RNN(Recurrence):
         f = tanh if self.nonlinearity == "tanh" else relu
         return (f(linear(x, weight_ih, bias_ih) + linear(self.dropped(h), weight_hh, bias_hh)),)
 
-    def forward(
-        self,
-        x: Array,
-        h: Array,
-        weight_ih: Array,
-        weight_hh: Array,
-        bias_ih: Array | None = None,
-        bias_hh: Array | None = None,
-    ) -> tuple[Array, ...]:
+    def kernel(
+        self, weight_ih: Array, weight_hh: Array, bias_ih: Array | None = None, bias_hh: Array | None = None
+    ) -> Callable[..., Part]:
         weight = weight_of_step([(0, 1.0)], weight_ih, weight_hh, bias_ih, bias_hh)
-        return self.run(functools.partial(_Part, weight=weight, nonlinearity=self.nonlinearity), x, (h,))
+        return functools.partial(_Part, weight=weight, nonlinearity=self.nonlinearity)
 
 
 class _Part(Part):
