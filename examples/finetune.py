@@ -1,20 +1,22 @@
-"""C15 — pre-train a language model, then fine-tune it for sentiment (document 002, section 8.5; Dai and Le, 2015).
+"""C15 — pre-train a language model, then fine-tune it for sentiment (document 002, section 8.5).
 
     python -m examples.finetune
     python -m examples.finetune --pretrained runs/lm      # from what `python -m examples.language_model train` left
 
-An LSTM language model reads the sentences of SST-2 without their labels. Its embedding and its LSTM then begin a classifier
-that learns from 500 labelled sentences, layer by layer from the top, each layer at a rate of its own (Howard and Ruder,
-2018). Beside it the same classifier learns the same sentences from scratch. Printed is the share of test sentences that
-each gets right, seed by seed; in runs/finetune/ are left the picture of both on their way, the figures of all runs
-(results.json), and the language model, which `python -m examples.language_model generate --out
-runs/finetune/language_model` lets speak.
+The three stages of Howard and Ruder (2018). An LSTM language model reads the Penn Treebank; it goes on with the
+sentences of SST-2, without their labels; its embedding and its LSTM then begin a classifier, which learns from 500
+labelled sentences layer by layer from the top, each layer at a rate of its own. Beside it the same classifier learns
+the same sentences from scratch. Printed is the share of test sentences that each gets right, seed by seed. In
+runs/finetune/ are left the picture of both on their way, the figures of all runs (results.json), and the language
+models, which `python -m examples.language_model generate --out runs/finetune/language_model` lets speak.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,17 +27,18 @@ import tyro
 import tinygrad_nlp as tn
 from examples import language_model
 from examples.cli import command
-from examples.models.language_model import RecurrentLM
+from examples.language_model import Trained
+from examples.models.language_model import LanguageModel, RecurrentLM
 from examples.models.sentiment import TextClassifier
 from tinygrad_nlp import optim, plot
-from tinygrad_nlp.data import Corpus, DataLoader, LabelledTexts, load_sst2, pad_sequences
+from tinygrad_nlp.data import Corpus, DataLoader, LabelledTexts, load_ptb, load_sst2, pad_sequences
 from tinygrad_nlp.nn.functional import cross_entropy
 from tinygrad_nlp.text import Vocab, Words
 from tinygrad_nlp.training import Callback, Evaluation, ProgressBar, Schedule, Trainer, output_folder
 
 STARTS = "from scratch", "pre-trained"
 ACCURACY = "validation accuracy"
-RESULTS, LM = "results.json", "language_model"  # in the output folder
+RESULTS, GENERAL, LM = "results.json", "general", "language_model"  # in the output folder
 
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # ids (N, T), lengths (N,), labels (N,)
 
@@ -45,15 +48,17 @@ class Settings:
     """Pre-train a language model, and fine-tune it for sentiment."""
 
     pretrained: str = ""
-    """folder in which `examples.language_model train` left a model of words, to take in the place of a new one"""
+    """folder in which `examples.language_model train` left a model of words, to take for that of the Penn Treebank"""
     size: int = 128
-    """of the new language model: of the vector of a word and of the LSTM's state"""
-    lm_epochs: int = 10
+    """of the vector of a word and of the LSTM's state"""
+    general_epochs: int = 1
+    """times through the Penn Treebank; 0 leaves this stage out"""
+    lm_epochs: int = 6
     """times through the sentences without their labels"""
     lm_lr: float = 0.005
-    """learning rate of Adam at the start; it falls to 0 on a cosine"""
-    lm_dropout: float = 0.5
-    """probability of dropping an element of what goes in and out of the language model's LSTM"""
+    """learning rate of Adam for the language models at the start; it falls to 0 on a cosine"""
+    lm_dropout: float = 0.4
+    """probability of dropping an element of what goes in and out of a language model's LSTM"""
     min_freq: int = 2
     """a word that occurs less often in the sentences is <unk>"""
     labelled: int = 500
@@ -68,7 +73,7 @@ class Settings:
     """learning rate of the pre-trained start's head; it falls to 0 in a straight line"""
     decay: float = 2.6
     """by what the rate is divided from a layer to the one below"""
-    scratch_lr: float = 0.005
+    scratch_lr: float = 0.002
     """learning rate from scratch, the same for all layers, none of which is frozen"""
     dropout: float = 0.5
     """probability of dropping an element before and behind the classifier's LSTM"""
@@ -79,7 +84,7 @@ class Settings:
     resume: bool = False
     """go on with what is in the folder, with its settings; --seeds may name more than there"""
     quick: bool = False
-    """to see that it runs, in seconds: 300 sentences, size 16, two epochs and seeds, whatever else is given"""
+    """to see that it runs, in seconds: 300 sentences, size 16, two epochs, two seeds, no Penn Treebank"""
 
 
 class Unfreezing(Callback):
@@ -124,34 +129,70 @@ def accuracy(model: TextClassifier, part: Part, batch_size: int = 200) -> float:
     return 100 * float(np.concatenate(found).mean())
 
 
-def pretrain(settings: Settings, parts: tuple[LabelledTexts, ...]) -> language_model.Trained:
-    """The language model: one that is there, or a new one of the training sentences, whose labels it does not see."""
+def pretrain(settings: Settings, parts: Sequence[LabelledTexts]) -> Trained:
+    """The language model of the sentences, whose labels it does not see; it begins as the general one."""
+    out = Path(settings.out)
+    model = language_model.Settings(
+        cell="lstm", embed_size=settings.size, hidden_size=settings.size, dropout=settings.lm_dropout, tie=True,
+        optimizer="adam", lr=settings.lm_lr, schedule="cosine", max_norm=settings.max_norm,
+    )  # fmt: skip
+    general = None
     if settings.pretrained:
-        run = language_model.trained(settings.pretrained)
-        if not isinstance(run.model, RecurrentLM) or not isinstance(run.tokenizer, Words) or run.eos is None:
-            raise ValueError(
-                f"--pretrained {settings.pretrained} is no recurrent language model of words and sentences"
-            )
-        return run
-    folder = Path(settings.out) / LM
+        general = language_model.trained(settings.pretrained)
+        if not isinstance(general.model, RecurrentLM) or general.tokenizer.state_dict() != Words().state_dict():
+            raise ValueError(f"--pretrained {settings.pretrained} holds no recurrent language model of words")
+        same = ("cell", "embed_size", "hidden_size", "layers", "tie")
+        model = dataclasses.replace(model, **{name: getattr(general.settings, name) for name in same})
+    elif settings.general_epochs:
+        to_general = dataclasses.replace(model, epochs=settings.general_epochs, out=str(out / GENERAL))
+        general = read(to_general, load_ptb, settings.resume)
+
     tokenizer = Words()
     texts = ["\n".join(["", *part.texts, ""]) for part in parts]
     vocab = Vocab(tokenizer(texts[0]), settings.min_freq)
     corpus = Corpus(tokenizer, vocab, *(vocab.encode(tokenizer(text), vocab.dtype) for text in texts))
-    lm = language_model.Settings(
-        cell="lstm", embed_size=settings.size, hidden_size=settings.size, tie=True, dropout=settings.lm_dropout,
-        optimizer="adam", lr=settings.lm_lr, schedule="cosine", max_norm=settings.max_norm, epochs=settings.lm_epochs,
-        out=str(folder),
-    )  # fmt: skip
-    checkpoint = None
-    if settings.resume and (folder / language_model.CHECKPOINT).is_file():
-        checkpoint, lm = language_model.load(folder / language_model.CHECKPOINT)
-    language_model.fit(lm, corpus, checkpoint)
-    return language_model.trained(str(folder))
+    model = dataclasses.replace(model, epochs=settings.lm_epochs, out=str(out / LM))
+    return read(model, lambda: corpus, settings.resume, general)
+
+
+def read(
+    settings: language_model.Settings, corpus: Callable[[], Corpus], resume: bool, start: Trained | None = None
+) -> Trained:
+    """Train a language model on a corpus, or go on with that; it begins with the weights of another."""
+    path, checkpoint = Path(settings.out) / language_model.CHECKPOINT, None
+    if resume and path.is_file():
+        checkpoint, earlier = language_model.load(path)
+        settings = dataclasses.replace(earlier, out=settings.out)
+    text = corpus()
+    weights = None if start is None else adapt(start, language_model.build(settings, text.vocab), text.vocab)
+    language_model.fit(settings, text, checkpoint, weights)
+    return language_model.trained(settings.out)
+
+
+def adapt(trained: Trained, model: LanguageModel, vocab: Vocab) -> dict[str, np.ndarray]:
+    """The weights of a model for another vocabulary: words that both know keep their rows.
+
+    Args:
+        trained: the model, with its vocabulary.
+        model: a new one of the same settings for the other vocabulary, from which the other words have theirs.
+        vocab: that.
+
+    Returns:
+        The weights by name.
+    """
+    words = [word for word in vocab.tokens if word in trained.vocab]
+    here, there = vocab.encode(words), trained.vocab.encode(words)
+    weights = {name: array.copy() for name, array in model.state_dict().items()}
+    for name, array in trained.model.state_dict().items():
+        if name.startswith(("embed.", "out.")):  # a row for each word
+            weights[name][here] = array[there]
+        else:
+            weights[name] = array
+    return weights
 
 
 def learn(
-    settings: Settings, start: str, seed: int, lm: language_model.Trained, train: Part, valid: Part, test: Part
+    settings: Settings, start: str, seed: int, lm: Trained, train: Part, valid: Part, test: Part
 ) -> dict[str, Any]:
     """Train a classifier from one start on some labelled sentences.
 
@@ -232,16 +273,19 @@ def main(settings: Settings) -> dict[str, float]:
         there = {**earlier["settings"], "seeds": settings.seeds, "out": settings.out, "resume": True}
         settings = Settings(**there)
     elif settings.quick:
-        settings = dataclasses.replace(settings, size=16, lm_epochs=1, labelled=60, seeds=(0, 1), epochs=2)
+        settings = dataclasses.replace(
+            settings, size=16, general_epochs=0, lm_epochs=1, labelled=60, seeds=(0, 1), epochs=2
+        )
     if min(settings.epochs, settings.lm_epochs, settings.labelled, len(settings.seeds)) < 1:
         raise ValueError("--epochs, --lm-epochs, --labelled and the number of --seeds must be at least 1")
-    parts = load_sst2()
+    parts = [*load_sst2()]
     if settings.quick:
-        parts = tuple(LabelledTexts(part.texts[:300], part.labels[:300]) for part in parts)
+        parts = [LabelledTexts(part.texts[:300], part.labels[:300]) for part in parts]
 
     def keep() -> None:
-        kept = {"settings": dataclasses.asdict(settings), "runs": runs}
-        (out / RESULTS).write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        new = out / f".{RESULTS}"
+        new.write_text(json.dumps({"settings": dataclasses.asdict(settings), "runs": runs}, indent=1), encoding="utf-8")
+        os.replace(new, out / RESULTS)  # a file is the old one or the new
 
     keep()
     lm = pretrain(settings, parts)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -166,13 +167,19 @@ def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> float:
     return fit(settings, corpus_of(settings), checkpoint)
 
 
-def fit(settings: Settings, corpus: Corpus, checkpoint: Checkpoint | None = None) -> float:
+def fit(
+    settings: Settings,
+    corpus: Corpus,
+    checkpoint: Checkpoint | None = None,
+    weights: Mapping[str, np.ndarray] | None = None,
+) -> float:
     """Train a model on a corpus, and print what its best weights come to; it leaves all that `train` leaves.
 
     Args:
         settings: those of `Source` and `quick` are not looked at.
         corpus: ids in three parts.
         checkpoint: to go on from.
+        weights: of the model at the start, by name; new ones by default.
 
     Returns:
         The perplexity on the test part.
@@ -190,6 +197,8 @@ def fit(settings: Settings, corpus: Corpus, checkpoint: Checkpoint | None = None
     )
 
     model = build(settings, corpus.vocab)
+    if weights is not None:
+        model.load_state_dict(weights)
     rule = {"sgd": optim.SGD, "adam": optim.Adam}[settings.optimizer]
     optimizer = rule(model.parameters(), lr=settings.lr)
     extra = {
