@@ -253,7 +253,8 @@ def picture(runs: dict[str, dict[str, Any]], seeds: tuple[int, ...]) -> Any:
         values = np.array([runs[f"{start} {seed}"]["validation"] for seed in seeds])
         epochs = np.arange(1, values.shape[1] + 1)
         curves[start], bands[start] = (epochs, values.mean(axis=0)), (values.min(axis=0), values.max(axis=0))
-    return plot.lines(curves, "epoch", "validation accuracy, %", bands=bands)
+    title = f"mean, lowest and highest of {len(seeds)} seeds"
+    return plot.lines(curves, "epoch", "validation accuracy, %", bands=bands, title=title)
 
 
 @command
