@@ -27,6 +27,7 @@ FROM_RUNS = {
     "runs/dates/attention.png": "dates_attention.png",
     "runs/dates/learning_curve.png": "dates_learning_curve.png",
     "runs/dates/graph.svg": "dates_graph.svg",
+    "runs/finetune/accuracy.png": "finetune_accuracy.png",
     "runs/forecast/ahead.png": "forecast_ahead.png",
     "runs/forecast/free_running.png": "forecast_free_running.png",
     "runs/gradients/bptt.png": "gradients_bptt.png",

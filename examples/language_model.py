@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -163,8 +164,28 @@ def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> float:
         settings = dataclasses.replace(settings, embed_size=32, hidden_size=32, epochs=1)
     if settings.epochs < 1:
         raise ValueError(f"--epochs must be at least 1, not {settings.epochs}")
+    return fit(settings, corpus_of(settings), checkpoint)
+
+
+def fit(
+    settings: Settings,
+    corpus: Corpus,
+    checkpoint: Checkpoint | None = None,
+    weights: Mapping[str, np.ndarray] | None = None,
+) -> float:
+    """Train a model on a corpus, and print what its best weights come to; it leaves all that `train` leaves.
+
+    Args:
+        settings: those of `Source` and `quick` are not looked at.
+        corpus: ids in three parts.
+        checkpoint: to go on from.
+        weights: of the model at the start, by name; new ones by default.
+
+    Returns:
+        The perplexity on the test part.
+    """
+    out = output_folder(settings.out)
     tn.manual_seed(settings.seed)
-    corpus = corpus_of(settings)
     if min(len(corpus.valid), len(corpus.test)) < 2:
         raise ValueError(f"the text has {len(corpus.train)} tokens to train on and none to test: give a longer text")
     if checkpoint is not None and vocab_of(checkpoint) != corpus.vocab:
@@ -176,6 +197,8 @@ def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> float:
     )
 
     model = build(settings, corpus.vocab)
+    if weights is not None:
+        model.load_state_dict(weights)
     rule = {"sgd": optim.SGD, "adam": optim.Adam}[settings.optimizer]
     optimizer = rule(model.parameters(), lr=settings.lr)
     extra = {

@@ -25,6 +25,7 @@ from tinygrad_nlp.data import (
     lengths_to_mask,
     load_dates,
     load_ptb,
+    load_sst2,
     load_text,
     load_time_machine,
     make_dates,
@@ -621,8 +622,32 @@ def test_the_time_machine_has_the_counts_of_the_document():
         load_time_machine(held_out=0.7)
 
 
+def test_sst2_has_the_counts_of_its_classes():
+    real("sentiment_sst2/train.tsv")
+    parts = load_sst2()
+    assert [np.bincount(part.labels).tolist() for part in parts] == [[3310, 3610], [428, 444], [912, 909]]
+    assert [len(part.texts) for part in parts] == [6_920, 872, 1_821]
+    assert parts[2].texts[0] == "no movement , no yuks , not much of anything"
+    assert parts[2].labels[0] == 0
+    assert all(part.labels.dtype == np.int64 for part in parts)
+
+
+@pytest.mark.parametrize("row", ["no label", "a film\t2", "\t1", " \t0", "a film\t", ""])
+@pytest.mark.filterwarnings("ignore:.*is not the file that")
+def test_a_row_of_sst2_of_another_form_is_named(places, row):
+    for part in ("train", "dev", "test"):
+        rows = ["a fine film\t1", row if part == "test" else "so so\t0", ""]
+        path = _put(places[0], f"sentiment_sst2/{part}.tsv", "\n".join(rows))
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}, line 2: expected a sentence, a tab and 0 or 1, got"):
+        load_sst2()
+
+
 def test_texts_that_are_not_here_are_named(places, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    for load, name in ((load_ptb, "ptb/ptb.train.txt"), (load_time_machine, "timemachine/timemachine.txt")):
+    for load, name in (
+        (load_ptb, "ptb/ptb.train.txt"),
+        (load_sst2, "sentiment_sst2/train.tsv"),
+        (load_time_machine, "timemachine/timemachine.txt"),
+    ):
         with pytest.raises(FileNotFoundError, match=f"{name} is not on this machine"):
             load()

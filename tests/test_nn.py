@@ -13,6 +13,7 @@ import tinygrad_nlp as tn
 from tests.golden import make
 from tinygrad_nlp import RowSparse, Variable, backend, nn, optim
 from tinygrad_nlp.nn import functional as F
+from tinygrad_nlp.nn.fused import recurrence
 
 
 def normal(*shape, dtype=np.float32, seed=0):
@@ -115,6 +116,86 @@ def test_a_module_without_forward_says_so():
         Empty()(1)
 
 
+# --- Module: frozen parameters ----------------------------------------------------------------------------------------
+
+
+class Tagger(nn.Module):
+    """An LSTM under a head."""
+
+    def __init__(self):
+        self.embed, self.rnn, self.head = nn.Embedding(7, 3), nn.LSTM(3, 4), nn.Linear(4, 2)
+
+    def forward(self, ids):
+        return self.head(self.rnn(self.embed(ids))[0])
+
+
+IDS = np.array([[1, 2, 2], [6, 0, 1]])
+
+
+@pytest.mark.parametrize("frozen", [["embed"], ["rnn"], ["head"], ["embed", "rnn"], ["rnn", "head"]])
+def test_no_gradient_is_computed_for_what_is_frozen_and_the_others_stay(frozen):
+    model = Tagger()
+    (model(IDS) ** 2).sum().backward()
+    expected = {name: p.grad for name, p in model.named_parameters()}
+    for name in frozen:
+        assert getattr(model, name).requires_grad_(False) is getattr(model, name)
+    model.zero_grad()
+    (model(IDS) ** 2).sum().backward()
+    for name, p in model.named_parameters():
+        if name.split(".")[0] in frozen:
+            assert p.grad is None
+        else:
+            np.testing.assert_array_equal(
+                *(g.to_dense() if isinstance(g, RowSparse) else g for g in (p.grad, expected[name]))
+            )
+
+
+def test_below_a_frozen_beginning_there_is_no_graph():
+    model = Tagger()
+    model.embed.requires_grad_(False)
+    model.rnn.requires_grad_(False)
+    hs, _ = model.rnn(model.embed(IDS))
+    assert not hs.requires_grad
+    assert model.head(hs).requires_grad
+
+
+def test_through_a_frozen_lstm_a_gradient_flows_without_those_of_its_weights(monkeypatch):
+    monkeypatch.setattr(recurrence.Part, "weight_gradients", lambda self: pytest.fail("nobody wants them"))
+    model = Tagger()
+    model.rnn.requires_grad_(False)
+    (model(IDS) ** 2).sum().backward()
+    assert model.embed.weight.grad is not None
+
+
+def test_a_frozen_parameter_forgets_its_gradient_and_learns_again():
+    model = Tagger()
+    (model(IDS) ** 2).sum().backward()
+    model.rnn.requires_grad_(False)
+    assert [name for name, p in model.named_parameters() if p.grad is None] == [
+        f"rnn.{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    ]
+    assert model.requires_grad_() is model
+    assert all(p.requires_grad for p in model.parameters())
+    assert model.head.weight.grad is not None  # unfreezing forgets nothing
+    (model(IDS) ** 2).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_a_tied_parameter_is_frozen_for_both():
+    model = Attentive()
+    model.out.requires_grad_(False)
+    assert not model.embedding.weight.requires_grad
+
+
+def test_what_is_frozen_is_stored_and_loaded_as_any_other():
+    model, other = Tagger(), Tagger()
+    other.requires_grad_(False)
+    other.load_state_dict(model.state_dict())
+    np.testing.assert_equal(other.state_dict(), model.state_dict())
+    assert not any(p.requires_grad for p in other.parameters())
+    assert not any(p.requires_grad for p in copy.deepcopy(other).parameters())
+
+
 # --- Module: weights by name ------------------------------------------------------------------------------------------
 
 
@@ -179,6 +260,42 @@ def test_tensors_of_pytorch_are_loaded_without_conversion():
     with pytest.raises(TypeError, match=r"^weight is no array that NumPy can read .*BFloat16.*: give it as float32"):
         layer.load_state_dict(theirs.bfloat16().state_dict())
     np.testing.assert_array_equal(layer.weight.data, before)
+
+
+def test_what_fits_by_name_is_loaded_and_the_other_names_are_told():
+    trained, model = Attentive(), Attentive()
+    state = {name: array + 1 for name, array in trained.state_dict().items()}
+    del state["scale"], state["layers.0.bias"]
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    others = model.load_state_dict({**state, "head.weight": np.ones((9, 9))}, strict=False)
+    assert others == (["scale", "layers.0.bias"], ["head.weight"])
+    assert others.missing_keys == ["scale", "layers.0.bias"]
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, (before if name in others.missing_keys else state)[name])
+    assert model.load_state_dict(trained.state_dict()) == ([], [])
+    assert model.load_state_dict({}, strict=False) == (list(before), [])
+
+
+def test_a_tied_parameter_that_is_there_under_one_name_is_not_missing():
+    model, table = Attentive(), normal(5, 3)
+    others = model.load_state_dict({"out.weight": table}, strict=False)
+    assert "embedding.weight" not in others.missing_keys
+    np.testing.assert_array_equal(model.embedding.weight.data, table)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"layers.0.weight": np.ones((3, 2))}, r"\n  layers\.0\.weight: shape \(3, 2\), \(3, 3\) is needed$"),
+        ({"out.weight": np.ones((5, 3)), "embedding.weight": np.zeros((5, 3))}, "one tied parameter, but two values$"),
+    ],
+)
+def test_also_what_is_loaded_in_part_must_fit(wrong, message):
+    model = Attentive()
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        model.load_state_dict({"scale": before["scale"] + 1, "more": np.ones(1), **wrong}, strict=False)
+    np.testing.assert_equal(model.state_dict(), before)
 
 
 def test_weights_take_the_dtype_of_the_parameter():

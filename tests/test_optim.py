@@ -254,6 +254,110 @@ def test_a_step_on_rows_between_forward_and_backward_is_an_error_too():
         loss.backward()
 
 
+# --- groups, and frozen parameters ------------------------------------------------------------------------------------
+
+
+@each_rule
+def test_each_group_follows_the_formula_at_its_own_rate(make, formula, settings):
+    ps, gs = [parameter(3, seed=seed) for seed in range(3)], gradients((3,))
+    settings = {"lr": 1e-3, **settings}
+    rates = [settings["lr"] / 4, settings["lr"] / 4, settings["lr"]]
+    expected = [formula(p.data.copy(), gs, **{**settings, "lr": rate}) for p, rate in zip(ps, rates, strict=True)]
+    optimizer = make([{"params": ps[:2], "lr": rates[0]}, {"params": iter(ps[2:])}], **settings)
+    for gradient in gs:
+        for p in ps:
+            p.grad = gradient
+        optimizer.step()
+    for p, array in zip(ps, expected, strict=True):
+        np.testing.assert_allclose(p.data, array, rtol=1e-11)
+    assert [p is q for p, q in zip(optimizer.parameters, ps, strict=True)] == [True] * 3
+
+
+@each_rule
+def test_a_row_sparse_gradient_takes_the_rate_of_its_group(make, formula, settings):
+    p, q = parameter(5, 3), parameter(5, 3)
+    rate = {"lr": 1e-3, **settings}["lr"]
+    grouped = make([{"params": [p], "lr": rate / 8}, {"params": [parameter(2)]}], **settings)
+    train(grouped, p, [row_sparse([4, 1, 1])])
+    train(make([q], **{**settings, "lr": rate / 8}), q, [row_sparse([4, 1, 1])])
+    np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_a_schedule_scales_the_rates_of_all_groups():
+    optimizer = optim.SGD([{"params": [parameter(2)], "lr": 0.2}, {"params": [parameter(2)]}], lr=0.8)
+    schedule = optim.StepLR(optimizer, step_size=1, gamma=0.5)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.8]
+    schedule.step()
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.4]
+    optimizer.lr = 0.0  # as at the end of a straight line, and up again
+    assert [group["lr"] for group in optimizer.param_groups] == [0.0, 0.0]
+    optimizer.lr = 1.6
+    assert [group["lr"] for group in optimizer.param_groups] == [0.4, 1.6]
+
+
+def test_groups_are_for_reading():
+    p = parameter(2)
+    optimizer = optim.SGD([{"params": [p, p], "lr": 0.5}], lr=1.0)
+    (group,) = optimizer.param_groups
+    assert [q is p for q in group["params"]] == [True]  # listed twice is one
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        group["lr"] = 0.1
+    ((only),) = optim.SGD([p], lr=0.3).param_groups
+    assert dict(only) == {"params": [p], "lr": 0.3}
+
+
+w, tied = parameter(2), parameter(2)
+tied.name = "weight"
+
+
+@pytest.mark.parametrize(
+    ("groups", "lr", "error", "message"),
+    [
+        ([{"params": [tied]}, {"params": [w, tied]}], 0.1, ValueError, r"parameter 1 of group 1, weight \(2,\), is in "
+         "group 0, too: one parameter, tied or not, has one rate"),
+        ([{"params": [w]}, tied], 0.1, TypeError, "some parameters are in groups and some are not"),
+        ([{"params": [w]}, {"params": iter(())}], 0.1, ValueError, "no parameters in group 1$"),
+        ([{"params": [w]}, {"params": tied}], 0.1, TypeError, "the params of group 1 are one Variable; give a list"),
+        ([{"params": [w, w * 2]}], 0.1, ValueError, "parameter 1 of group 0 is no leaf, but the result of mul"),
+        ([{"params": [w, w.data]}], 0.1, TypeError, "parameter 1 of group 0 is no Variable, but of type ndarray"),
+        ([{"params": [w], "momentum": 0.9}], 0.1, ValueError, r"a group .* group 0 has \['params', 'momentum'\]"),
+        ([{"lr": 0.1}], 0.1, ValueError, r"a group .* but group 0 has \['lr'\]"),
+        ([{"params": [w], "lr": -1.0}], 0.1, ValueError, "the lr of a group must not be negative, but is -1.0"),
+        ([{"params": [w], "lr": math.nan}], 0.1, ValueError, "the lr of a group must not be negative, but is nan"),
+        ([{"params": [w], "lr": 0.5}], 0.0, ValueError, "the lr of a group, 0.5, stays in proportion to lr"),
+    ],
+)  # fmt: skip
+def test_groups_that_make_no_sense_are_refused(groups, lr, error, message):
+    with pytest.raises(error, match=f"^SGD: {message}"):
+        optim.SGD(groups, lr)
+
+
+def test_a_group_of_rate_0_stands_still():
+    p, q = parameter(2), parameter(2)
+    before = p.data.copy()
+    p.grad = q.grad = np.ones(2)
+    optim.SGD([{"params": [p], "lr": 0.0}, {"params": [q], "lr": 0.0}, {"params": [w]}], lr=0.0).step()
+    optim.SGD([{"params": [p], "lr": 0.0}, {"params": [q]}], lr=0.5).step()
+    np.testing.assert_array_equal(p.data, before)
+    np.testing.assert_array_equal(q.data, before - 0.5)
+
+
+@each_optimizer
+def test_a_frozen_parameter_stands_still_and_goes_on_where_it_was(make):
+    p, q, gs = parameter(3), parameter(3), gradients((3,))
+    optimizer, other = make([p]), make([q])
+    train(optimizer, p, gs[:3])
+    p.requires_grad = False  # with the last gradient still there
+    before, state = p.data.copy(), {slot: array.copy() for slot, array in optimizer.state[0].items()}
+    optimizer.step()
+    np.testing.assert_array_equal(p.data, before)  # no momentum and no weight decay either
+    np.testing.assert_equal(optimizer.state[0], state)
+    p.requires_grad = True
+    train(optimizer, p, gs[3:])
+    train(other, q, gs)
+    np.testing.assert_array_equal(p.data, q.data)
+
+
 # --- row-sparse gradients ---------------------------------------------------------------------------------------------
 
 
@@ -431,6 +535,48 @@ def test_a_run_that_is_taken_up_again_continues_identically(make):
     np.testing.assert_array_equal(p.data, q.data)
     assert fresh.steps == optimizer.steps == STEPS
     assert fresh.lr == 0.03
+
+
+def in_groups(make, p, q, factor):
+    """Two groups, of which the first has so much of the rate of the other, which `make` gives."""
+    optimizer = make([p, q])
+    return type(optimizer)([{"params": [p], "lr": optimizer.lr * factor}, {"params": [q]}], lr=optimizer.lr)
+
+
+@each_optimizer
+def test_a_run_with_groups_is_taken_up_again_with_its_proportions(make):
+    first, second = [parameter(3), parameter(4)], [parameter(3), parameter(4)]
+    optimizer, fresh = in_groups(make, *first, 0.3), in_groups(make, *second, 0.7)
+    for step in range(6):
+        if step == 3:
+            optimizer.lr = 0.05
+            state = json.loads(json.dumps({k: v for k, v in optimizer.state_dict().items() if k != "arrays"}))
+            fresh.load_state_dict({**state, "arrays": optimizer.state_dict()["arrays"]})
+            for p, q in zip(first, second, strict=True):
+                q.data = p.data.copy()
+        for ps, each in ((first, optimizer), (second, fresh)):
+            for p in ps:
+                p.grad = np.sin(np.arange(p.size) + step)
+            each.step()
+    for p, q in zip(first, second, strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+    assert fresh.param_groups[0]["lr"] == 0.05 * optimizer.state_dict()["groups"][0][1]
+
+
+@each_optimizer
+def test_the_state_of_other_groups_is_refused_and_changes_nothing(make):
+    p, q = parameter(3), parameter(3)
+    grouped, plain = in_groups(make, p, q, 0.5), make([p, q])
+    assert "groups" not in plain.state_dict()
+    plain.lr = 0.9
+    for taker, giver, message in (
+        (grouped, plain, r"groups of \[2\] parameters, not of \[1, 1\]"),
+        (plain, grouped, r"groups of \[1, 1\] parameters, not of \[2\]"),
+    ):
+        before = taker.state_dict()
+        with pytest.raises(ValueError, match=f"the state is of {message}"):
+            taker.load_state_dict(giver.state_dict())
+        assert taker.state_dict() == before
 
 
 def test_a_state_has_a_name_for_every_array():

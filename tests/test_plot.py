@@ -250,6 +250,19 @@ def test_lines_have_names_and_faint_ones_stand_behind():
     assert _texts(axes.get_legend().get_texts()) == ["data", "fit"]
 
 
+def test_a_band_lies_around_its_curve_in_its_colour():
+    curves = {"one": ([1, 2], [3, 4]), "two": ([1, 2], [5, 6])}
+    (axes,) = plot.lines(curves, "t", "x", bands={"two": ([4, 5.5], [6, 7])}).axes
+    (band,) = axes.collections
+    assert mpl.colors.to_hex(band.get_facecolor()[0]) == mpl.colors.to_hex(axes.lines[1].get_color())
+    assert {tuple(point) for point in band.get_paths()[0].vertices} == {(1, 4), (1, 6), (2, 5.5), (2, 7)}
+    assert _texts(axes.get_legend().get_texts()) == ["one", "two"]
+    with pytest.raises(ValueError, match="bands around 'three', but there are no such curves"):
+        plot.lines(curves, "t", "x", bands={"three": ([1, 2], [1, 2])})
+    with pytest.raises(ValueError, match=r"the band of 'one' has \[2, 3\] y, and it 2 x"):
+        plot.lines(curves, "t", "x", bands={"one": ([1, 2], [1, 2, 3])})
+
+
 def test_lines_that_cannot_be_drawn_are_refused():
     with pytest.raises(ValueError, match="no curves"):
         plot.lines({}, "t", "x")

@@ -586,6 +586,35 @@ def test_a_run_may_be_interrupted_after_every_single_step(tmp_path):
     assert last.state() == Run().fit().state()
 
 
+class Unfreeze(Callback):
+    """The first layer learns from the second epoch on."""
+
+    def on_start(self, trainer):
+        trainer.model.hidden.requires_grad_(trainer.loader.epoch > 0)
+
+    on_epoch = on_start
+
+
+def fine_tuned(path, resume=None, stop=None):
+    """A run in which layers have rates of their own, one of them is frozen at first, and the rate falls."""
+    run = Run(path, seed=99 if resume else 0, before_loss=stop and interrupt_before(stop))
+    head, body = run.model.out.parameters(), run.model.hidden.parameters()
+    run.optimizer = run.trainer.optimizer = optim.AdamW([{"params": body, "lr": 0.02}, {"params": head}], lr=0.05)
+    schedule = optim.CosineAnnealingLR(run.optimizer, STEPS * EPOCHS)
+    run.trainer.callbacks[:0] = [Unfreeze(), Schedule(schedule)]
+    return run.fit(resume=resume)
+
+
+@pytest.mark.parametrize("step", range(1, STEPS * EPOCHS + 1))
+def test_a_run_with_groups_and_frozen_layers_is_resumed_bit_for_bit(tmp_path, step):
+    path = tmp_path / "checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        fine_tuned(path, stop=step)
+    resumed = fine_tuned(path, Checkpoint.load(path))
+    assert resumed.optimizer.updates == [STEPS, STEPS, STEPS * EPOCHS, STEPS * EPOCHS]
+    assert resumed.state() == fine_tuned(tmp_path / "other").state()
+
+
 def test_the_second_interrupt_ends_a_run_at_once_and_no_half_step_is_saved(tmp_path):
     path = tmp_path / "checkpoint"
     handler = signal.getsignal(signal.SIGINT)
@@ -866,6 +895,17 @@ def test_weights_of_another_model_are_refused_and_nothing_is_changed(tmp_path):
     with pytest.raises(ValueError, match=r"(?s)missing: out\.weight.*missing: out\.bias.*unexpected: extra\.weight"):
         load_weights(model, tmp_path / "weights")
     assert all(np.array_equal(array, before[name]) for name, array in model.state_dict().items())
+
+
+def test_a_trained_model_is_loaded_under_a_new_head(tmp_path):
+    trained = Deeper()
+    save_weights(trained, tmp_path / "weights")
+    model = Classifier()
+    others = load_weights(model, tmp_path / "weights", strict=False)
+    assert others.missing_keys == ["out.weight", "out.bias"]
+    assert sorted(others.unexpected_keys) == ["extra.bias", "extra.weight"]  # in the order of the file
+    assert np.array_equal(model.hidden.weight.data, trained.hidden.weight.data)
+    assert load_weights(Deeper(), tmp_path / "weights") == ([], [])
 
 
 # --- files that survive ----------------------------------------------------------------------------------------------

@@ -54,3 +54,31 @@ def test_the_rate_on_a_plateau_is_pytorchs(settings):
         mine.step(value)
         other.step(value)
         assert math.isclose(ours.lr, theirs.param_groups[0]["lr"], rel_tol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "settings"),
+    [
+        ("SGD", "StepLR", {"step_size": 2}),
+        ("Adam", "LinearLR", {"start_factor": 1.0, "end_factor": 0.0, "total_iters": 8}),
+        ("AdamW", "CosineAnnealingLR", {"T_max": 10}),
+    ],
+)
+def test_groups_are_trained_as_pytorchs(name, schedule, settings):
+    arrays = [np.random.default_rng(seed).standard_normal(3) for seed in range(2)]
+    ps, qs = [Parameter(a.copy()) for a in arrays], [torch.tensor(a, requires_grad=True) for a in arrays]
+    ours, theirs = (
+        getattr(module, name)([{"params": [first], "lr": 0.02}, {"params": [second]}], lr=0.1)
+        for module, (first, second) in ((optim, ps), (torch.optim, qs))
+    )
+    mine, other = getattr(optim, schedule)(ours, **settings), getattr(lr_scheduler, schedule)(theirs, **settings)
+    for step in range(8):
+        for p, q in zip(ps, qs, strict=True):
+            p.grad = np.cos(np.arange(3.0) + step)
+            q.grad = torch.tensor(p.grad)
+        for each in (ours, theirs, mine, other):
+            each.step()
+        for p, q in zip(ps, qs, strict=True):
+            np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-9)
+        rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in (ours, theirs)]
+        np.testing.assert_allclose(*rates, rtol=1e-9, atol=1e-12)

@@ -8,6 +8,7 @@ from .dates import DateData, load_dates, make_dates, read_dates
 from .files import cache_folder, fetch, find
 from .loader import DataLoader
 from .padding import lengths_to_mask, pad_sequences
+from .sentiment import LabelledTexts, load_sst2
 from .spiral import spiral
 from .windows import RandomWindows, SequentialWindows, windows
 
@@ -15,6 +16,7 @@ __all__ = [
     "Corpus",
     "DataLoader",
     "DateData",
+    "LabelledTexts",
     "RandomWindows",
     "SequentialWindows",
     "cache_folder",
@@ -23,6 +25,7 @@ __all__ = [
     "lengths_to_mask",
     "load_dates",
     "load_ptb",
+    "load_sst2",
     "load_text",
     "load_time_machine",
     "make_dates",

@@ -18,6 +18,7 @@ from pathlib import Path
 VARIABLE = "TINYGRAD_NLP_DATA"  # of the environment
 
 _PTB = "https://raw.githubusercontent.com/tomsercu/lstm/master/data"
+_SST2 = "https://raw.githubusercontent.com/clairett/pytorch-sentiment-classification/master/data/SST2"
 _DLFS2 = "https://raw.githubusercontent.com/oreilly-japan/deep-learning-from-scratch-2/master/dataset"
 
 # name -> (public address, sha256 of the file)
@@ -41,6 +42,18 @@ REGISTRY = {
     "ptb/ptb.test.txt": (
         f"{_PTB}/ptb.test.txt",
         "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+    ),
+    "sentiment_sst2/train.tsv": (
+        f"{_SST2}/train.tsv",
+        "ec192f833a64da08f475488a77b0d0b47db47acd0f458bd18433fc793b569920",
+    ),
+    "sentiment_sst2/dev.tsv": (
+        f"{_SST2}/dev.tsv",
+        "eddea6b39e601dd4e7a672b53cc40fdf6019fa80522f351206c24340ca5d9359",
+    ),
+    "sentiment_sst2/test.tsv": (
+        f"{_SST2}/test.tsv",
+        "831169c7e2e429d6026e1bdbb542f33b636e3e596caad9602ebc953c205928b7",
     ),
     "timemachine/timemachine.txt": (
         "http://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",

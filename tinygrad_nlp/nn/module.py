@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,18 @@ class Parameter(Variable):
 
     def __init__(self, data: Any) -> None:
         super().__init__(data, requires_grad=True)
+
+
+class IncompatibleKeys(NamedTuple):
+    """Which names did not meet where weights were loaded.
+
+    Attributes:
+        missing_keys: of the module, for which there was nothing.
+        unexpected_keys: of the weights, for which there was no place.
+    """
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
 
 class Module:
@@ -151,6 +163,31 @@ class Module:
         for parameter in self.parameters():
             parameter.grad = None
 
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        """Freeze all parameters of this module and of those inside it (False), or unfreeze them (True).
+
+        For a frozen parameter no gradient is computed, and optimizers leave it as it is, moments and weight decay
+        included. A tied parameter is one: it is frozen for all modules that hold it.
+
+        Args:
+            requires_grad: False to freeze; what was computed of the gradients is forgotten then.
+
+        Returns:
+            The module itself.
+
+        Example:
+            >>> from tinygrad_nlp import nn
+            >>> model = nn.Sequential(nn.Linear(2, 10), nn.Linear(10, 3))
+            >>> _ = model[0].requires_grad_(False)
+            >>> [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+            ['1.weight', '1.bias']
+        """
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+            if not requires_grad:
+                parameter.grad = None
+        return self
+
     cleargrads = zero_grad  # its name in Chainer and DeZero
 
     def to(self, device: str) -> Module:
@@ -180,7 +217,7 @@ class Module:
         """The arrays of all parameters by dotted name: no copies. A tied parameter comes once, under its first name."""
         return {name: parameter.data for name, parameter in self.named_parameters()}
 
-    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+    def load_state_dict(self, state: Mapping[str, Array], strict: bool = True) -> IncompatibleKeys:
         """Copy weights in, by name. Strict: all names must be there and no others, with the right shapes.
 
         Values take the dtype of the parameter. A tied parameter may be given under any of its names, or under several
@@ -188,10 +225,22 @@ class Module:
 
         Args:
             state: arrays or PyTorch's tensors by name, as `state_dict` gives them, of any dtype, arrays on any device.
+            strict: False takes what fits by name, and leaves the others: a trained model under a new head. Shapes must
+                be right all the same.
+
+        Returns:
+            The names that are missing in the state, and those in it that are unexpected; both are empty if strict.
 
         Raises:
             ValueError: lists missing, unexpected, mis-shaped and contradictory names; nothing was changed.
             TypeError: a value holds numbers that NumPy does not know, such as PyTorch's bfloat16.
+
+        Example:
+            >>> from tinygrad_nlp import nn
+            >>> trained, model = (nn.Sequential(nn.Linear(2, 10), nn.Linear(10, n)) for n in (50, 3))
+            >>> del trained[1].bias, model[1].weight
+            >>> model.load_state_dict(trained.state_dict(), strict=False)
+            IncompatibleKeys(missing_keys=['1.bias'], unexpected_keys=['1.weight'])
         """
         arrays = {name: _as_array(name, value) for name, value in state.items()}
         names: dict[int, list[str]] = {}
@@ -201,8 +250,12 @@ class Module:
             parameters[id(parameter)] = parameter
         chosen = {key: next((name for name in ours if name in state), None) for key, ours in names.items()}
         known = {name for ours in names.values() for name in ours}
-        problems = [f"missing: {names[key][0]}" for key, name in chosen.items() if name is None]
-        problems += [f"unexpected: {name}" for name in state if name not in known]
+        others = IncompatibleKeys(
+            [names[key][0] for key, name in chosen.items() if name is None],
+            [name for name in state if name not in known],
+        )
+        problems = [f"missing: {name}" for name in others.missing_keys if strict]
+        problems += [f"unexpected: {name}" for name in others.unexpected_keys if strict]
         problems += [
             f"{name}: shape {arrays[name].shape}, {parameters[key].shape} is needed"
             for key, name in chosen.items()
@@ -217,10 +270,11 @@ class Module:
         if problems:
             raise ValueError(f"these weights are not of this {type(self).__name__}:\n  " + "\n  ".join(problems))
         for key, name in chosen.items():
-            assert name is not None
-            data = parameters[key].data
-            data[...] = get_array_module(data).asarray(arrays[name], data.dtype)
-            parameters[key].data = data
+            if name is not None:
+                data = parameters[key].data
+                data[...] = get_array_module(data).asarray(arrays[name], data.dtype)
+                parameters[key].data = data
+        return others
 
     # --- for people ---------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 A schedule sets `optimizer.lr`; its `step()` belongs behind each `optimizer.step()` (`ReduceLROnPlateau` behind each
 evaluation), and time is counted in these steps. In a Trainer the callback `Schedule` calls it. Rates are computed from
-the number of steps alone, not from one another, so that a resumed run has the very same.
+the number of steps alone, not from one another, so that a resumed run has the very same. Where the optimizer has groups
+of parameters, their rates keep their proportions to `optimizer.lr`.
 """
 
 from __future__ import annotations

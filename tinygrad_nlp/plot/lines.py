@@ -21,6 +21,7 @@ def lines(
     y_label: str,
     *,
     faint: Sequence[str] = (),
+    bands: Mapping[str, tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]] | None = None,
     log_x: bool = False,
     log_y: bool = False,
     title: str | None = None,
@@ -32,6 +33,8 @@ def lines(
         x_label: of the axis, with its unit.
         y_label: likewise.
         faint: names of curves that stand behind the others, thin and grey, such as the data.
+        bands: for names of curves the lower and the upper edge (L,) of a pale band around it, such as what several
+            seeds gave; none by default.
         log_x: whether the axis is logarithmic.
         log_y: likewise.
         title: of the figure; none by default.
@@ -40,7 +43,7 @@ def lines(
         The figure, 6 inches wide and 3 high.
 
     Raises:
-        ValueError: no curve, or x and y of different lengths.
+        ValueError: no curve, x and y of different lengths, or a band of no curve or of another length.
 
     Example:
         >>> figure = lines({"x²": ([1, 2, 3], [1, 4, 9])}, "x", "y")
@@ -49,11 +52,19 @@ def lines(
     """
     if not curves:
         raise ValueError("lines: there are no curves to draw")
+    edges = dict(bands or {})
     with style():
         figure = Figure(figsize=(6.0, 3.0))
         axes = figure.subplots()
         for name, curve in curves.items():
             _draw("lines", axes, name, curve, faint, None)
+            if name in edges:
+                x, (low, high) = curve[0], edges.pop(name)
+                if not len(low) == len(high) == len(x):
+                    raise ValueError(f"lines: the band of {name!r} has {[len(low), len(high)]} y, and it {len(x)} x")
+                axes.fill_between(x, low, high, color=axes.lines[-1].get_color(), alpha=0.15, linewidth=0)
+        if edges:
+            raise ValueError(f"lines: bands around {', '.join(map(repr, edges))}, but there are no such curves")
         if log_x:
             axes.set_xscale("log")
         else:

@@ -20,6 +20,7 @@ from .. import threads
 from ..backend import Array, asnumpy, generator
 from ..data import DataLoader
 from ..nn import Module
+from ..nn.module import IncompatibleKeys
 from ..optim import Optimizer
 
 if TYPE_CHECKING:
@@ -45,18 +46,22 @@ def save_weights(model: Module, path: str | os.PathLike[str], dtype: Any = None)
     _write(path, state if dtype is None else {name: array.astype(dtype) for name, array in state.items()}, {})
 
 
-def load_weights(model: Module, path: str | os.PathLike[str]) -> None:
-    """Read weights into a model: strict, see `Module.load_state_dict`. A PyTorch state dict as safetensors will do.
+def load_weights(model: Module, path: str | os.PathLike[str], strict: bool = True) -> IncompatibleKeys:
+    """Read weights into a model, see `Module.load_state_dict`. A PyTorch state dict as safetensors will do.
 
     Args:
         model: whose parameters are changed; they keep their dtypes.
         path: of the file.
+        strict: False takes what fits by name, and leaves the others.
+
+    Returns:
+        The names that are missing in the file, and those in it that are unexpected; both are empty if strict.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: the file is cut short, holds numbers that NumPy does not know (bfloat16), or is not of this model.
     """
-    model.load_state_dict(_read(path)[0])
+    return model.load_state_dict(_read(path)[0], strict)
 
 
 @dataclass

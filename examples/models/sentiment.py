@@ -1,0 +1,50 @@
+"""A classifier of texts on the layers of a language model: many to one (document 004; Dai and Le, 2015)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import tinygrad_nlp as tn
+from examples.models.language_model import CELLS
+from tinygrad_nlp import nn
+from tinygrad_nlp.data import lengths_to_mask
+
+
+class TextClassifier(nn.Module):
+    """Embedding → dropout → recurrent layers → the mean of their outputs → dropout → affine.
+
+    Its `embed` and `rnn` are those of a `RecurrentLM`, and take that one's weights; `head` is new.
+
+    Args:
+        cell: "rnn", "lstm" or "gru".
+        vocab_size: V.
+        embed_size: D.
+        hidden_size: H.
+        classes: C.
+        layers: one above the other.
+        dropout: probability, in all places.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        vocab_size: int,
+        embed_size: int,
+        hidden_size: int,
+        classes: int,
+        layers: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
+        self.embed = nn.Embedding(vocab_size, embed_size)
+        self.drop = nn.Dropout(dropout)
+        self.rnn = CELLS[cell](embed_size, hidden_size, layers, dropout=dropout if layers > 1 else 0.0)
+        self.head = nn.Linear(hidden_size, classes)
+        nn.init.uniform_(self.embed.weight, 0.1)
+
+    def forward(self, x: np.ndarray, lengths: np.ndarray) -> tn.Variable:
+        """Ids (N, T), padded at their ends, and how many of each row are real (N,), 1 or more → scores (N, C)."""
+        x = x[:, : lengths.max()]
+        hs, _ = self.rnn(self.drop(self.embed(x)), lengths=lengths)
+        share = lengths_to_mask(lengths, x.shape[1]) / lengths[:, None]  # of each step in the mean; 0 for the padding
+        mean = (hs * share[:, :, None].astype(hs.dtype)).sum(axis=1)
+        return self.head(self.drop(mean))
