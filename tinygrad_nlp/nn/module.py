@@ -163,6 +163,8 @@ class Module:
         for parameter in self.parameters():
             parameter.grad = None
 
+    cleargrads = zero_grad  # its name in Chainer and DeZero
+
     def requires_grad_(self, requires_grad: bool = True) -> Module:
         """Freeze all parameters of this module and of those inside it (False), or unfreeze them (True).
 
@@ -187,8 +189,6 @@ class Module:
             if not requires_grad:
                 parameter.grad = None
         return self
-
-    cleargrads = zero_grad  # its name in Chainer and DeZero
 
     def to(self, device: str) -> Module:
         """Move all parameters, in place. Gradients are forgotten.
