@@ -20,6 +20,7 @@ pytest.importorskip("tyro", reason="examples need the extra `examples`")
 pytest.importorskip("matplotlib", reason="examples need the extra `examples`")
 
 from examples import dates, language_model, ngram, spiral
+from examples.models.language_model import RecurrentLM
 from tinygrad_nlp import nn
 from tinygrad_nlp.data import DataLoader, load_dates, make_dates
 from tinygrad_nlp.optim import SGD
@@ -557,6 +558,14 @@ def test_the_quick_run_is_quick(rhyme, tmp_path):
     checkpoint = Checkpoint.load(tmp_path / "checkpoint.safetensors")
     assert checkpoint.extra["settings"]["hidden_size"] == 32
     assert checkpoint.loader["epoch"] == 1
+
+
+@pytest.mark.parametrize(("cell", "biases"), [("rnn", {"ih"}), ("lstm", {"ih"}), ("gru", {"ih", "hh"})])
+def test_a_bias_that_another_one_only_repeats_is_not_trained(cell, biases):
+    model = RecurrentLM(cell, 7, 4, 4, layers=2)
+    model.loss(np.array([[1, 2, 3]]), np.array([[2, 3, 4]]))[0].backward()
+    learns = {name for name, p in model.named_parameters() if name.startswith("rnn.bias") and p.grad is not None}
+    assert learns == {f"rnn.bias_{which}_l{layer}" for which in biases for layer in range(2)}
 
 
 def test_training_on_what_is_no_text_for_it_ends_in_a_line(rhyme, tmp_path):

@@ -59,6 +59,8 @@ class RecurrentLM(nn.Module):
         for name, parameter in self.named_parameters():  # document 000's own initial values, chapters 5 and 6
             if "bias" in name:
                 nn.init.zeros_(parameter)
+                # The document's layers have one bias: with two, both get its gradient, and it learns at twice the rate.
+                parameter.requires_grad = cell == "gru" or "bias_hh" not in name
             elif "embed" in name:
                 nn.init.normal_(parameter, 0.01)
             else:
