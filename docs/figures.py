@@ -19,6 +19,7 @@ from tinygrad_nlp.nn import functional as F
 
 FIGURES = Path(__file__).parent / "figures"
 FROM_RUNS = {
+    "runs/better_lm/learning_curve.png": "better_lm_learning_curve.png",
     "runs/characters/learning_curve.png": "characters_learning_curve.png",
     "runs/characters_gru/learning_curve.png": "characters_gru_learning_curve.png",
     "runs/characters_gru_2/learning_curve.png": "characters_gru_2_learning_curve.png",
