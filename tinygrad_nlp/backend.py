@@ -238,12 +238,12 @@ def has_kernels(*arrays: Array) -> bool:
     )
 
 
-def launch(kernel: str, threads: int, like: Array, *arguments: Any) -> None:
+def launch(kernel: str, size: int, like: Array, *arguments: Any) -> None:
     """Run a kernel of `kernels/*.cu`; it gets the number of threads, and then the arguments.
 
     Args:
         kernel: "lstm.forward" is the function forward of lstm.cu.
-        threads: how many it wants, 0 or more, as a rule one for each element.
+        size: how many threads it wants, 0 or more, as a rule one for each element.
         like: an array of CuPy, float32, float64 or int64: which type `real` is, and the GPU.
         *arguments: arrays on that GPU, of which the kernel gets the first element's address; integers, which are
             `long long` there; floats, which are `real`. CuPy checks none of them.
@@ -251,7 +251,7 @@ def launch(kernel: str, threads: int, like: Array, *arguments: Any) -> None:
     Raises:
         TypeError: `like` is of another dtype.
     """
-    if threads:  # CUDA refuses a grid of no blocks
+    if size:  # CUDA refuses a grid of no blocks
         number = like.dtype.type
         given = [
             np.int64(a) if isinstance(a, int | np.integer) else number(a) if isinstance(a, float | np.floating) else a
@@ -259,7 +259,7 @@ def launch(kernel: str, threads: int, like: Array, *arguments: Any) -> None:
         ]
         with like.device:
             run = _kernel(kernel, like.dtype.name)
-            run((-(-threads // _BLOCK),), (_BLOCK,), (np.int64(threads), *given))
+            run((-(-size // _BLOCK),), (_BLOCK,), (np.int64(size), *given))
 
 
 def kernel_source(file: str, dtype: str) -> str:
