@@ -93,7 +93,7 @@ def lstm() -> Any:
     """One step of an LSTM, the kernel's box opened (document 000, figure 6-21)."""
     x = leaf("x", 20, 1, 100)
     state = leaf("h_prev", 20, 100), leaf("c_prev", 20, 100)
-    weights = weight("W_x", 400, 100), weight("W_h", 400, 100), weight("b_x", 400), weight("b_h", 400)
+    weights = weight("W_x", 400, 100), weight("W_h", 400, 100), weight("b", 400)
     _, (h, c) = F.lstm(x.data, state, *weights)
     return tn.draw((named("c_next", c), named("h_next", h)), open=True, rankdir="LR")
 

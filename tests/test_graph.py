@@ -474,12 +474,13 @@ def test_each_call_of_a_layer_is_a_frame_of_its_own():
 
 
 def test_the_lstm_is_opened_as_the_book_draws_it():
-    weights = leaf(12, 2, name="W_x"), leaf(12, 3, name="W_h"), leaf(12, name="b_x"), leaf(12, name="b_h")
+    """Figure 6-21: one affine map for all gates, cut into four."""
+    weights = leaf(12, 2, name="W_x"), leaf(12, 3, name="W_h"), leaf(12, name="b")
     x, h, c = np.ones((4, 1, 2), np.float32), leaf(4, 3, name="h"), leaf(4, 3, name="c")
     _, h_next, _ = fused.LSTM()(x, h, c, *weights)
     drawn = picture(h_next, open=True)
     gates = ["split", "σ", "×", "σ", "tanh", "×", "+", "σ", "tanh", "×"]
-    assert drawn.frames["lstm",] == ["matmul", "+", "matmul", "+", "+", *gates]
+    assert drawn.frames["lstm",] == ["matmul", "+", "matmul", "+", *gates]
     assert drawn.between(r"W_h\n12×3", "matmul") == [("transposed", False)]
     assert drawn.between(r"h\n4×3", "matmul") == drawn.between(r"c\n4×3", "×") == [("", False)]
     assert r"x\n4×2" in drawn.frames[()]
