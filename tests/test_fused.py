@@ -634,6 +634,17 @@ def test_huge_logits_stay_finite_in_the_linear_cross_entropy():
         assert all(np.isfinite(g).all() for g in tn.grad(loss, inputs))
 
 
+@pytest.mark.parametrize("height", [-1e3, -85, -29.9, 0, 29.9, 30.1, 88, 1e3])
+def test_how_high_all_logits_lie_does_not_matter_to_the_linear_cross_entropy(height):
+    x, weight, targets = linear_cross_entropy_inputs(rows=6, classes=40)
+    arrays = [x, weight, np.full(len(weight), height, np.float32)]
+    loss = fused.LinearCrossEntropy(targets, -1)(*(inputs := leaves(arrays)))
+    exact = fused.CrossEntropy(targets, -1)(tn.linear(*(wide := leaves([a.astype(np.float64) for a in arrays]))))
+    np.testing.assert_allclose(loss.data, exact.data, rtol=1e-4)
+    for gradient, expected in zip(tn.grad(loss, inputs), tn.grad(exact, wide), strict=True):
+        np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
+
+
 def test_a_loss_may_be_scaled_before_backward():
     x, weight, targets = linear_cross_entropy_inputs(rows=6, classes=5)
     inputs = leaves([x, weight])

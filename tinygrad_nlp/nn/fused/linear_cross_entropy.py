@@ -31,7 +31,7 @@ class LinearCrossEntropy(Fused):
 
     Threads share the words: each makes the logits of its own; then, when the highest of all words is known, their
     exponentials; and, when the sum of these is known, the gradient of its weights. Where words are few, each takes some
-    of the rows, with all words.
+    of the rows, with all words. The highest is subtracted only where the exponentials need it: that is one pass of six.
 
     Args:
         targets: ids (R,), int, one for each row.
@@ -62,7 +62,8 @@ class LinearCrossEntropy(Fused):
             for block in team.blocks(most):
                 here = rows[block]
                 highest = functools.reduce(xp.maximum, team.each(_Share.scores, x=here))
-                sums = sum(team.each(_Share.exponentials, highest=highest, targets=targets[block]))
+                shift = None if _small(highest) else highest
+                sums = sum(team.each(_Share.exponentials, shift=shift, targets=targets[block]))
                 losses[block] = xp.log(sums)[:, 0]
                 for share in team.shares:
                     losses[block][share.hits] -= share.at_hits
@@ -94,6 +95,11 @@ def _split(rows: Array, weight: Array) -> list[tuple[slice, list[slice]]]:
         return [(slice(0, len(rows)), slices(len(weight), min(threads, len(weight) // _MANY_WORDS)))]
     threads = max(1, min(threads, rows.size * len(weight) // _WORK))
     return [(part, [slice(0, len(weight))]) for part in slices(len(rows), threads)]
+
+
+def _small(highest: Array) -> bool:
+    """Whether the exponentials of these rows can be taken as they are: far from what float32 cannot hold."""
+    return isinstance(highest, np.ndarray) and highest.dtype.itemsize > 2 and bool(abs(highest).max(initial=0) < 30)
 
 
 def _sum(gradients: list[Any]) -> Array | None:
@@ -140,10 +146,10 @@ class _Share:
     """Some of the words, and what one thread makes of them, one block of rows after the other.
 
     Attributes:
-        logits: (n, words); less the highest of all words, then their exponentials, then the gradient over `factor`.
+        logits: (n, words); less the shift, then their exponentials, then the gradient over `factor`.
         hits: (h,), the rows whose target is one of these words.
         columns: (h,), where their targets are.
-        at_hits: (h,), their targets' logits less the highest of all words.
+        at_hits: (h,), their targets' logits less the shift.
     """
 
     logits: Array
@@ -172,10 +178,11 @@ class _Share:
             self.logits += self.bias
         return self.logits.max(axis=1, keepdims=True)
 
-    def exponentials(self, highest: Array, targets: Array) -> Array:
-        """Make exponentials of the logits; returns their sums (n, 1)."""
-        xp, logits = get_array_module(highest), self.logits
-        logits -= highest
+    def exponentials(self, shift: Array | None, targets: Array) -> Array:
+        """Make exponentials of the logits, less `shift` (n, 1) where it is given; returns their sums (n, 1)."""
+        xp, logits = get_array_module(targets), self.logits
+        if shift is not None:
+            logits -= shift
         self.hits = xp.flatnonzero((targets >= self.words.start) & (targets < self.words.stop))
         self.columns = targets[self.hits] - self.words.start
         self.at_hits = logits[self.hits, self.columns]
