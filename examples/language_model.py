@@ -76,8 +76,11 @@ class Settings(Source):
     """what follows the gradient"""
     lr: float = 20.0
     """learning rate at the start: about 20 for sgd with clipping, 0.002 for adam"""
-    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
-    """learning rate: a quarter after an epoch that is not the best so far; or down to 0 at the end; or as it is"""
+    schedule: Literal["plateau", "step", "cosine", "constant"] = "plateau"
+    """learning rate: a quarter after an epoch that is not the best so far; or after every --step-size epochs; or down
+    to 0 at the end; or as it is"""
+    step_size: int = 1
+    """epochs from one fall of the rate to the next, for --schedule step"""
     warmup: int = 0
     """steps in which the rate rises at first; not for plateau"""
     max_norm: float = 0.25
@@ -138,13 +141,15 @@ def loader_of(settings: Settings, ids: np.ndarray) -> DataLoader:
     return SequentialWindows(ids, settings.batch_size, settings.num_steps)
 
 
-def schedule_of(settings: Settings, optimizer: optim.Optimizer, total: int) -> list[Callback]:
-    """The learning rate's schedule."""
+def schedule_of(settings: Settings, optimizer: optim.Optimizer, steps: int) -> list[Callback]:
+    """The learning rate's schedule, for epochs of so many steps."""
     if settings.schedule == "plateau":
         return [Schedule(optim.ReduceLROnPlateau(optimizer, factor=0.25, patience=0, threshold=0.0), VALIDATION)]
-    rate: optim.LRScheduler = optim.CosineAnnealingLR(optimizer, max(1, total - settings.warmup))
-    if settings.schedule == "constant":
-        rate = optim.LambdaLR(optimizer, lambda step: 1.0)
+    rate: optim.LRScheduler = optim.LambdaLR(optimizer, lambda step: 1.0)
+    if settings.schedule == "step":
+        rate = optim.StepLR(optimizer, settings.step_size * steps, gamma=0.25)
+    elif settings.schedule == "cosine":
+        rate = optim.CosineAnnealingLR(optimizer, max(1, settings.epochs * steps - settings.warmup))
     return [Schedule(optim.Warmup(rate, settings.warmup) if settings.warmup else rate)]
 
 
@@ -216,7 +221,7 @@ def fit(
         callbacks=[
             Evaluation(lambda: {VALIDATION: perplexity(model, corpus.valid)}),
             ProgressBar(),
-            *schedule_of(settings, optimizer, settings.epochs * len(loader)),
+            *schedule_of(settings, optimizer, len(loader)),
             KeepBest(out / BEST, VALIDATION),
             SaveCheckpoint(out / CHECKPOINT, extra),
         ],

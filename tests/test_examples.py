@@ -560,6 +560,34 @@ def test_the_quick_run_is_quick(rhyme, tmp_path):
     assert checkpoint.loader["epoch"] == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "factors"),  # of the rate, at the beginning of each epoch of three steps and at the end
+    [
+        ({"schedule": "constant"}, [1, 1, 1, 1, 1]),
+        ({"schedule": "cosine"}, [1, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125), 0]),
+        ({"schedule": "step"}, [1, 1 / 4, 1 / 16, 1 / 64, 1 / 256]),
+        ({"schedule": "step", "step_size": 2}, [1, 1, 1 / 4, 1 / 4, 1 / 16]),
+        ({"schedule": "step", "warmup": 3}, [1 / 3, 1, 1 / 4, 1 / 16, 1 / 64]),
+    ],
+)
+def test_the_learning_rate_goes_by_its_schedule(rhyme, tmp_path, changes, factors):
+    optimizer = SGD(nn.Linear(1, 1).parameters(), lr=0.02)
+    settings = tiny(rhyme, tmp_path, **{"warmup": 0, "epochs": 4, **changes})
+    (schedule,) = language_model.schedule_of(settings, optimizer, 3)
+    rates = [optimizer.lr]
+    for _ in range(12):
+        schedule.on_step(None)
+        rates.append(optimizer.lr)
+    assert rates[::3] == pytest.approx([0.02 * factor for factor in factors])
+
+
+def test_the_rate_of_a_run_falls_after_every_so_many_epochs(rhyme, tmp_path):
+    language_model.train(tiny(rhyme, tmp_path, schedule="step", step_size=2, warmup=0, epochs=5))
+    assert Checkpoint.load(tmp_path / "checkpoint.safetensors").optimizer["lr"] == pytest.approx(0.02 / 16)
+    with pytest.raises(SystemExit, match="step_size must be at least 1, not 0"):
+        language_model.train(tiny(rhyme, tmp_path, schedule="step", step_size=0, warmup=0))
+
+
 @pytest.mark.parametrize(("cell", "biases"), [("rnn", {"ih"}), ("lstm", {"ih"}), ("gru", {"ih", "hh"})])
 def test_a_bias_that_another_one_only_repeats_is_not_trained(cell, biases):
     model = RecurrentLM(cell, 7, 4, 4, layers=2)
