@@ -116,6 +116,16 @@ def test_a_run_that_is_interrupted_and_resumed_gives_the_same_figures(tmp_path, 
     assert more != resumed
 
 
+def test_flags_without_effect_are_refused(tmp_path):
+    for flag in ({"size": 9}, {"general_epochs": 2}):
+        name = next(iter(flag)).replace("_", "-")
+        with pytest.raises(SystemExit, match=f"error: --{name} has no effect with --pretrained"):
+            finetune.main(settings(tmp_path, **{"size": 128, **flag}, pretrained="folder"))
+    finetune.main(settings(tmp_path, seeds=(0,)))
+    with pytest.raises(SystemExit, match=r"error: --lr has no effect with --resume, which goes on with 0\.03"):
+        finetune.main(settings(tmp_path, resume=True, lr=0.1))
+
+
 # --- the stages -------------------------------------------------------------------------------------------------------
 
 
@@ -194,7 +204,7 @@ def test_a_trained_model_of_words_takes_the_place_of_the_general_one(tmp_path, m
     ):
         out = str(tmp_path / name)
         language_model.train(language_model.Settings(**{**kind, **changes}, out=out))
-        own = settings(tmp_path / "out", pretrained=out, epochs=1, seeds=(0,))
+        own = settings(tmp_path / "out", size=128, pretrained=out, epochs=1, seeds=(0,))
         if name == "gru":
             finetune.main(own)
             run = language_model.trained(str(tmp_path / "out" / "language_model"))
@@ -203,7 +213,7 @@ def test_a_trained_model_of_words_takes_the_place_of_the_general_one(tmp_path, m
             with pytest.raises(SystemExit, match="holds no recurrent language model of words"):
                 finetune.main(own)
     with pytest.raises(SystemExit, match=r"there is no .*checkpoint\.safetensors"):
-        finetune.main(settings(tmp_path / "out", pretrained=str(tmp_path / "nowhere")))
+        finetune.main(settings(tmp_path / "out", size=128, pretrained=str(tmp_path / "nowhere")))
 
 
 def test_a_sentence_has_the_same_scores_alone_and_beside_longer_ones():
