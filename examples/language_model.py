@@ -67,7 +67,8 @@ class Settings(Source):
     dropout: float = 0.0
     """probability of dropping an element between layers"""
     variational: bool = False
-    """all steps of a window drop the same elements; needs --dropout, and is not for mlp"""
+    """all steps of a window drop the same elements of the layers' inputs and outputs, and of the state before the
+    recurrent product (Gal and Ghahramani, 2016); needs --dropout, and is not for mlp"""
     tie: bool = False
     """the last layer has the weights of the embedding; needs equal sizes, and is not for mlp"""
     n: int = 5

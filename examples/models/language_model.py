@@ -30,7 +30,8 @@ class RecurrentLM(nn.Module):
         layers: one above the other.
         dropout: probability, in all places.
         tie: whether the affine layer has the embedding's weights; then D = H.
-        variational: whether all steps of a window drop the same elements (Gal and Ghahramani, 2016).
+        variational: whether all steps drop the same elements, and the state on its way to the recurrent product loses
+            some too (Gal and Ghahramani, 2016).
 
     Raises:
         ValueError: tied weights and D ≠ H.
@@ -51,8 +52,10 @@ class RecurrentLM(nn.Module):
             raise ValueError(f"tied weights need --embed-size = --hidden-size, not {embed_size} and {hidden_size}")
         self.embed = nn.Embedding(vocab_size, embed_size)
         self.drop = nn.Dropout(dropout, shared_axis=1 if variational else None)
-        between = dropout if layers > 1 else 0.0
-        self.rnn = CELLS[cell](embed_size, hidden_size, layers, dropout=between, variational=variational)
+        between, recurrent = dropout if layers > 1 else 0.0, dropout if variational else 0.0
+        self.rnn = CELLS[cell](
+            embed_size, hidden_size, layers, dropout=between, variational=variational, recurrent_dropout=recurrent
+        )
         self.out = nn.Linear(hidden_size, vocab_size)
         if tie:
             self.out.weight = self.embed.weight
