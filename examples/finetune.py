@@ -91,16 +91,17 @@ class Unfreezing(Callback):
     """Gradual unfreezing: in the first epoch only the last layer learns, in each further one the layer below, too.
 
     Args:
-        layers: modules, from the input to the output.
+        layers: modules, from the input to the output; what is frozen in them stays so.
     """
 
     def __init__(self, *layers: Any) -> None:
-        self.layers = layers
+        self.layers = [[parameter for parameter in layer.parameters() if parameter.requires_grad] for layer in layers]
 
     def on_start(self, trainer: Trainer) -> None:
         """Freeze all layers that it is not the time for."""
         for below, layer in enumerate(reversed(self.layers)):
-            layer.requires_grad_(below <= trainer.loader.epoch)
+            for parameter in layer:
+                parameter.requires_grad = below <= trainer.loader.epoch
 
     on_epoch = on_start
 

@@ -158,6 +158,23 @@ def test_layers_begin_as_those_of_the_language_model_and_learn_from_the_top(lm, 
     assert changed == set(learned)
 
 
+@pytest.mark.parametrize("start", finetune.STARTS)
+def test_a_classifier_has_one_bias_as_the_language_model(lm, tmp_path, monkeypatch, start):
+    models = []
+
+    class Watched(TextClassifier):
+        def __init__(self, *args):
+            super().__init__(*args)
+            models.append(self)
+
+    monkeypatch.setattr(finetune, "TextClassifier", Watched)
+    parts = [finetune.encode(part, lm.vocab) for part in PARTS]
+    finetune.learn(settings(tmp_path), start, 0, lm, *parts)  # four epochs: all layers learn in the end
+    assert not models[0].rnn.bias_hh_l0.data.any()
+    before = lm.model.rnn.bias_ih_l0.data if start == "pre-trained" else 0
+    assert (models[0].rnn.bias_ih_l0.data != before).any()
+
+
 def test_each_layer_has_a_rate_of_its_own(lm, tmp_path, monkeypatch):
     optimizers = []
     adam = finetune.optim.Adam
