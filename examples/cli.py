@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,3 +30,39 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             sys.exit(130)
 
     return run
+
+
+def refuse_idle(flags: Callable[..., Any], values: Mapping[str, Any], idle: Mapping[str, tuple[object, str]]) -> None:
+    """Refuse a flag that has no effect where it was given: who gives it believes that it has one.
+
+    Args:
+        flags: a function or dataclass whose parameters are the flags, with their defaults.
+        values: of the flags; one with its default was not given.
+        idle: by name of the flag, whether it has no effect here, and where that is: "without --beam".
+
+    Raises:
+        ValueError: there is one; the message says where it has none.
+    """
+    parameters = inspect.signature(flags).parameters
+    for name, (is_idle, where) in idle.items():
+        if is_idle and values[name] != parameters[name].default:
+            raise ValueError(f"--{name.replace('_', '-')} has no effect {where}: leave it out")
+
+
+def refuse_changes(settings: Any, before: Any, but: tuple[str, ...]) -> None:
+    """Refuse a flag that a resumed run does not take, as it goes on with what was given when it began.
+
+    Args:
+        settings: a dataclass, as given now.
+        before: as given then.
+        but: names of flags that count.
+
+    Raises:
+        ValueError: another one was given, and it differs.
+    """
+    idle = {
+        name: (value != getattr(settings, name), f"with --resume, which goes on with {value!r}")
+        for name, value in vars(before).items()
+        if name not in but
+    }
+    refuse_idle(type(settings), vars(settings), idle)

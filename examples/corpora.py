@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from examples.cli import refuse_idle
 from tinygrad_nlp.data import Corpus, load_ptb, load_text, load_time_machine, read_chunks
 from tinygrad_nlp.text import BPE, Characters, Tokenizer, Vocab, Words
 
@@ -22,7 +23,7 @@ class Source:
     data: Literal["ptb", "time_machine"] = "ptb"
     """the Penn Treebank, or The Time Machine; downloaded where they are not at hand"""
     text: str = ""
-    """a text file in UTF-8 to take in their place; its last tenth is for testing, the tenth before for validation"""
+    """a text file in UTF-8 to take in the place of --data; its last tenth is for testing, that before for validation"""
     kind: Literal["words", "characters", "bpe"] = "words"
     """what a token is: what lies between spaces, a character, or a piece of a word (bpe, for --text)"""
     min_freq: int = 1
@@ -36,8 +37,14 @@ def load_corpus(source: Source) -> Corpus:
 
     Raises:
         OSError: it is not there.
-        ValueError: it is empty or not UTF-8, or cannot be cut so.
+        ValueError: it is empty or not UTF-8, cannot be cut so, or a flag has no effect.
     """
+    idle = {
+        "data": (source.text, "with --text, which is read in its place"),
+        "min_freq": (not source.text or source.kind == "bpe", "without the words or characters of --text"),
+        "bpe_size": (source.kind != "bpe", "without --kind bpe"),
+    }
+    refuse_idle(type(source), vars(source), idle)
     if source.text:
         tokenizer: Tokenizer = Characters() if source.kind == "characters" else Words()
         if source.kind == "bpe":

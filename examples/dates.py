@@ -20,7 +20,7 @@ import numpy as np
 import tyro
 
 import tinygrad_nlp as tn
-from examples.cli import command
+from examples.cli import command, refuse_changes
 from examples.models.attention_seq2seq import AttentionSeq2seq
 from tinygrad_nlp import nn, optim, plot
 from tinygrad_nlp.data import DataLoader, DateData, load_dates, make_dates
@@ -60,7 +60,8 @@ class Settings:
     out: str = "runs/dates"
     """folder for pictures and checkpoint"""
     resume: bool = False
-    """go on from the checkpoint in the folder, with its settings; --epochs counts where it is more than there"""
+    """go on from the checkpoint in the folder, with its settings; others are refused, but --epochs counts where it is
+    more than there"""
     quick: bool = False
     """to see that it runs, in seconds: 1,000 made dates, hidden size 32 and one epoch, whatever else is given"""
 
@@ -121,6 +122,7 @@ def settle(settings: Settings, out: Path) -> tuple[Settings, Checkpoint | None]:
     checkpoint = None
     if settings.resume:
         checkpoint, earlier = load(out / CHECKPOINT)
+        refuse_changes(settings, earlier, but=("epochs", "out", "resume"))
         epochs = max(settings.epochs, earlier.epochs)
         settings = dataclasses.replace(earlier, epochs=epochs, out=settings.out)
     elif settings.quick:

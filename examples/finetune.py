@@ -26,7 +26,7 @@ import tyro
 
 import tinygrad_nlp as tn
 from examples import language_model
-from examples.cli import command
+from examples.cli import command, refuse_changes, refuse_idle
 from examples.language_model import Trained
 from examples.models.language_model import LanguageModel, RecurrentLM
 from examples.models.sentiment import TextClassifier
@@ -82,7 +82,7 @@ class Settings:
     out: str = "runs/finetune"
     """folder for picture, figures and language model"""
     resume: bool = False
-    """go on with what is in the folder, with its settings; --seeds may name more than there"""
+    """go on with what is in the folder, with its settings; others are refused, but --seeds may name more than there"""
     quick: bool = False
     """to see that it runs, in seconds: 300 sentences, size 16, two epochs, two seeds, no Penn Treebank"""
 
@@ -91,16 +91,17 @@ class Unfreezing(Callback):
     """Gradual unfreezing: in the first epoch only the last layer learns, in each further one the layer below, too.
 
     Args:
-        layers: modules, from the input to the output.
+        layers: modules, from the input to the output; what is frozen in them stays so.
     """
 
     def __init__(self, *layers: Any) -> None:
-        self.layers = layers
+        self.layers = [[parameter for parameter in layer.parameters() if parameter.requires_grad] for layer in layers]
 
     def on_start(self, trainer: Trainer) -> None:
         """Freeze all layers that it is not the time for."""
         for below, layer in enumerate(reversed(self.layers)):
-            layer.requires_grad_(below <= trainer.loader.epoch)
+            for parameter in layer:
+                parameter.requires_grad = below <= trainer.loader.epoch
 
     on_epoch = on_start
 
@@ -271,12 +272,16 @@ def main(settings: Settings) -> dict[str, float]:
             raise FileNotFoundError(f"there is no {out / RESULTS} to go on from: run without --resume first")
         earlier = json.loads((out / RESULTS).read_text(encoding="utf-8"))
         runs = earlier["runs"]
+        refuse_changes(settings, Settings(**earlier["settings"]), but=("seeds", "out", "resume"))
         there = {**earlier["settings"], "seeds": settings.seeds, "out": settings.out, "resume": True}
         settings = Settings(**there)
-    elif settings.quick:
-        settings = dataclasses.replace(
-            settings, size=16, general_epochs=0, lm_epochs=1, labelled=60, seeds=(0, 1), epochs=2
-        )
+    else:
+        idle = dict.fromkeys(("size", "general_epochs"), (settings.pretrained, "with --pretrained"))
+        refuse_idle(Settings, vars(settings), idle)
+        if settings.quick:
+            settings = dataclasses.replace(
+                settings, size=16, general_epochs=0, lm_epochs=1, labelled=60, seeds=(0, 1), epochs=2
+            )
     if min(settings.epochs, settings.lm_epochs, settings.labelled, len(settings.seeds)) < 1:
         raise ValueError("--epochs, --lm-epochs, --labelled and the number of --seeds must be at least 1")
     parts = [*load_sst2()]

@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 
 import tinygrad_nlp as tn
-from examples.cli import command
+from examples.cli import command, refuse_changes, refuse_idle
 from examples.corpora import Source, load_corpus, read, write
 from examples.models.language_model import LanguageModel, RecurrentLM, WindowLM
 from tinygrad_nlp import optim, plot
@@ -63,21 +63,25 @@ class Settings(Source):
     hidden_size: int = 100
     """size of the state, or of the hidden layer of mlp"""
     layers: int = 1
-    """recurrent layers, one above the other"""
+    """recurrent layers, one above the other; not for mlp"""
     dropout: float = 0.0
     """probability of dropping an element between layers"""
     variational: bool = False
-    """all steps of a window drop the same elements; not for mlp"""
+    """all steps of a window drop the same elements of the layers' inputs and outputs, and of the state before the
+    recurrent product (Gal and Ghahramani, 2016); needs --dropout, and is not for mlp"""
     tie: bool = False
-    """the last layer has the weights of the embedding; needs equal sizes"""
+    """the last layer has the weights of the embedding; needs equal sizes, and is not for mlp"""
     n: int = 5
     """mlp sees n - 1 tokens"""
     optimizer: Literal["sgd", "adam"] = "sgd"
     """what follows the gradient"""
     lr: float = 20.0
     """learning rate at the start: about 20 for sgd with clipping, 0.002 for adam"""
-    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
-    """learning rate: a quarter after an epoch that is not the best so far; or down to 0 at the end; or as it is"""
+    schedule: Literal["plateau", "step", "cosine", "constant"] = "plateau"
+    """learning rate: a quarter after an epoch that is not the best so far; or after every --step-size epochs; or down
+    to 0 at the end; or as it is"""
+    step_size: int = 1
+    """epochs from one fall of the rate to the next, for --schedule step"""
     warmup: int = 0
     """steps in which the rate rises at first; not for plateau"""
     max_norm: float = 0.25
@@ -89,7 +93,7 @@ class Settings(Source):
     num_steps: int = 35
     """tokens of a window"""
     bptt_window: int = 0
-    """the gradient is cut within a window too, after every so many steps; 0 does not (sequential only)"""
+    """the gradient is cut within a window too, after every so many steps; 0 does not (sequential only, not for mlp)"""
     keep: float = 0.0
     """such a cut lets the gradient through with this probability, and then so much more of it (random truncation)"""
     epochs: int = 4
@@ -99,9 +103,33 @@ class Settings(Source):
     out: str = OUT
     """folder for picture, checkpoint and best weights"""
     resume: bool = False
-    """go on from the checkpoint in the folder, with its settings; --epochs counts where it is more than there"""
+    """go on from the checkpoint in the folder, with its settings; others are refused, but --epochs counts where it is
+    more than there"""
     quick: bool = False
     """to see that it runs, in seconds: 20,000 tokens, sizes of 32 and one epoch, whatever else is given"""
+
+
+def refuse_idle_settings(settings: Settings) -> None:
+    """Refuse what has no effect beside the other settings.
+
+    Raises:
+        ValueError: there is something; the message names it.
+    """
+    mlp = settings.cell == "mlp"
+    idle = {
+        "layers": (mlp, "with --cell mlp, which has one hidden layer"),
+        "variational": (mlp or not settings.dropout, "without a recurrent --cell and --dropout"),
+        "tie": (mlp, "with --cell mlp"),
+        "n": (not mlp, "without --cell mlp"),
+        "step_size": (settings.schedule != "step", "without --schedule step"),
+        "warmup": (settings.schedule == "plateau", "with --schedule plateau, which counts no steps"),
+        "bptt_window": (
+            mlp or settings.windows == "random",
+            "without a recurrent --cell and --windows sequential, whose gradient it cuts",
+        ),
+        "keep": (not settings.bptt_window, "without --bptt-window"),
+    }
+    refuse_idle(Settings, vars(settings), idle)
 
 
 def build(settings: Settings, vocab: Vocab) -> LanguageModel:
@@ -138,13 +166,15 @@ def loader_of(settings: Settings, ids: np.ndarray) -> DataLoader:
     return SequentialWindows(ids, settings.batch_size, settings.num_steps)
 
 
-def schedule_of(settings: Settings, optimizer: optim.Optimizer, total: int) -> list[Callback]:
-    """The learning rate's schedule."""
+def schedule_of(settings: Settings, optimizer: optim.Optimizer, steps: int) -> list[Callback]:
+    """The learning rate's schedule, for epochs of so many steps."""
     if settings.schedule == "plateau":
         return [Schedule(optim.ReduceLROnPlateau(optimizer, factor=0.25, patience=0, threshold=0.0), VALIDATION)]
-    rate: optim.LRScheduler = optim.CosineAnnealingLR(optimizer, max(1, total - settings.warmup))
-    if settings.schedule == "constant":
-        rate = optim.LambdaLR(optimizer, lambda step: 1.0)
+    rate: optim.LRScheduler = optim.LambdaLR(optimizer, lambda step: 1.0)
+    if settings.schedule == "step":
+        rate = optim.StepLR(optimizer, settings.step_size * steps, gamma=0.25)
+    elif settings.schedule == "cosine":
+        rate = optim.CosineAnnealingLR(optimizer, max(1, settings.epochs * steps - settings.warmup))
     return [Schedule(optim.Warmup(rate, settings.warmup) if settings.warmup else rate)]
 
 
@@ -159,9 +189,12 @@ def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> float:
     checkpoint = None
     if settings.resume:
         checkpoint, earlier = load(out / CHECKPOINT)
+        refuse_changes(settings, earlier, but=("epochs", "out", "resume"))
         settings = dataclasses.replace(earlier, epochs=max(settings.epochs, earlier.epochs), out=settings.out)
-    elif settings.quick:
-        settings = dataclasses.replace(settings, embed_size=32, hidden_size=32, epochs=1)
+    else:
+        refuse_idle_settings(settings)
+        if settings.quick:
+            settings = dataclasses.replace(settings, embed_size=32, hidden_size=32, epochs=1)
     if settings.epochs < 1:
         raise ValueError(f"--epochs must be at least 1, not {settings.epochs}")
     return fit(settings, corpus_of(settings), checkpoint)
@@ -216,7 +249,7 @@ def fit(
         callbacks=[
             Evaluation(lambda: {VALIDATION: perplexity(model, corpus.valid)}),
             ProgressBar(),
-            *schedule_of(settings, optimizer, settings.epochs * len(loader)),
+            *schedule_of(settings, optimizer, len(loader)),
             KeepBest(out / BEST, VALIDATION),
             SaveCheckpoint(out / CHECKPOINT, extra),
         ],
@@ -332,13 +365,15 @@ def generate(
     Returns:
         The text.
     """
-    if (greedy or beam) and (temperature != 1 or top_k is not None or top_p is not None):
-        raise ValueError("--temperature, --top-k and --top-p are for drawing: leave them out with --greedy and --beam")
-    if greedy and beam:
-        raise ValueError("choose --greedy or --beam, not both")
-    if length_penalty and not beam:
-        raise ValueError("--length-penalty is for --beam: name its width, or leave it out")
     run = trained(out)
+    drawing = ("temperature", "top_k", "top_p", "seed")
+    idle = {
+        **dict.fromkeys(drawing, (greedy or beam, "with --greedy or --beam, which draw no random numbers")),
+        "greedy": (beam, "with --beam"),
+        "length_penalty": (not beam, "without --beam"),
+        "stop": (run.eos is None, "without <eos> in the vocabulary, as a model of lines of words has it"),
+    }
+    refuse_idle(generate, locals(), idle)
     begun = start = run.read(prompt)
     if not len(start):
         start = np.array([run.eos or 0])  # behind a sentence's end

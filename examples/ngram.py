@@ -142,7 +142,7 @@ def score(sentences: tyro.conf.Positional[list[str]], settings: Flags) -> list[s
 
 
 @command
-def zipf(settings: Flags, out: str = "runs/ngram") -> dict[str, float]:
+def zipf(settings: Annotated[Source, tyro.conf.OmitArgPrefixes], out: str = "runs/ngram") -> dict[str, float]:
     """Draw how often the i-th most frequent token, pair and triple occur, and print the exponents of Zipf's law.
 
     Args:

@@ -587,6 +587,18 @@ def test_a_long_text_is_never_in_memory_as_a_list(tmp_path):
     assert peak < 2 * size + 3_000_000  # a list of ids has 8 bytes for each; what is above size is growth, and a piece
 
 
+def test_reading_a_long_text_in_order_takes_the_memory_of_a_batch():
+    ids = np.zeros(1_000_000, np.uint8)
+    tracemalloc.start()
+    try:
+        loader = SequentialWindows(ids, 1, 35)
+        assert sum(1 for _ in itertools.islice(loader, 3)) == 3
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 50_000  # a number for each token would be 8 MB
+
+
 def real(name):
     if find(name) is None:
         pytest.skip(f"{name} is not on this machine; set TINYGRAD_NLP_DATA")

@@ -223,9 +223,7 @@ def test_resume_goes_on_as_if_the_run_had_never_stopped(few_dates, tmp_path, mon
     assert end.value.code == 130
     steps = 5 if "evaluation" in stopped else 3
     assert f"interrupted after {steps} steps; --resume goes on from" in capsys.readouterr().out
-    dates.train(
-        dates.Settings(resume=True, epochs=2, out=part, seed=5, hidden_size=99)
-    )  # its settings are the old ones
+    dates.train(dates.Settings(resume=True, epochs=2, out=part))  # its settings are the old ones
     assert outcome(tmp_path / "part") == outcome(tmp_path / "whole")
 
 
@@ -348,7 +346,8 @@ def rhyme(tmp_path_factory):
 def test_the_perplexity_of_a_text_falls_with_n(rhyme, kind, tmp_path, capsys):
     if kind == "bpe":
         pytest.importorskip("tokenizers", reason="BPE needs the extra `text`")
-    found = ngram.perplexity(ngram.Settings(text=rhyme, kind=kind, n=3, bpe_size=270), str(tmp_path))
+    size = {"bpe_size": 270} if kind == "bpe" else {}
+    found = ngram.perplexity(ngram.Settings(text=rhyme, kind=kind, n=3, **size), str(tmp_path))
     *printed, picture = capsys.readouterr().out.splitlines()
     assert picture == str(tmp_path / "perplexity.png")
     assert (tmp_path / "perplexity.png").read_bytes().startswith(PNG)
@@ -469,11 +468,12 @@ def test_a_prompt_may_hold_unknown_words_and_may_be_empty(models, capsys):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"greedy": True, "temperature": 0.5}, "--temperature, --top-k and --top-p are for drawing"),
-        ({"beam": 2, "top_k": 3}, "--temperature, --top-k and --top-p are for drawing"),
-        ({"beam": 2, "top_p": 0.3}, "--temperature, --top-k and --top-p are for drawing"),
-        ({"beam": 2, "greedy": True}, "choose --greedy or --beam"),
-        ({"length_penalty": 0.6}, "--length-penalty is for --beam"),
+        ({"greedy": True, "temperature": 0.5}, "--temperature has no effect with --greedy or --beam"),
+        ({"beam": 2, "top_k": 3}, "--top-k has no effect with --greedy or --beam"),
+        ({"beam": 2, "top_p": 0.3}, "--top-p has no effect with --greedy or --beam"),
+        ({"beam": 2, "seed": 1}, "--seed has no effect with --greedy or --beam"),
+        ({"beam": 2, "greedy": True}, "--greedy has no effect with --beam"),
+        ({"length_penalty": 0.6}, "--length-penalty has no effect without --beam"),
         ({"length": -3}, "length must be at least 0, not -3"),
         ({"length": -3, "beam": 2}, "length must be at least 0, not -3"),
     ],
@@ -514,9 +514,9 @@ def test_half_of_the_bytes_give_nearly_the_same_perplexity(models, cell, tmp_pat
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("windows", ["sequential", "random"])
 def test_a_language_model_is_resumed_as_if_it_had_never_stopped(rhyme, tmp_path, monkeypatch, capsys, cell, windows):
-    changes = {"cell": cell, "windows": windows, "dropout": 0.2, "schedule": "plateau", "warmup": 0, "bptt_window": 4}
-    if windows == "sequential":
-        changes["keep"] = 0.5
+    changes = {"cell": cell, "windows": windows, "dropout": 0.2, "schedule": "plateau", "warmup": 0}
+    if windows == "sequential" and cell != "mlp":
+        changes |= {"bptt_window": 4, "keep": 0.5}
     whole, part = (tiny(rhyme, tmp_path / name, **changes) for name in ("whole", "part"))
     expected = language_model.train(whole)
     name = "WindowLM" if cell == "mlp" else "RecurrentLM"
@@ -539,12 +539,15 @@ def test_a_language_model_is_resumed_as_if_it_had_never_stopped(rhyme, tmp_path,
 def test_a_language_model_of_other_tokens(rhyme, tmp_path, kind):
     if kind == "bpe":
         pytest.importorskip("tokenizers", reason="BPE needs the extra `text`")
-    language_model.train(tiny(rhyme, tmp_path, kind=kind, bpe_size=270, epochs=1))
+    size = {"bpe_size": 270} if kind == "bpe" else {}
+    language_model.train(tiny(rhyme, tmp_path, kind=kind, epochs=1, **size))
     text = language_model.generate("the cat", str(tmp_path), length=9)
     assert text.startswith("the cat")
     if kind == "characters":
         assert len(text) == 16
     language_model.score(["the cat", "tac eht"], str(tmp_path))
+    with pytest.raises(SystemExit, match="--stop has no effect without <eos>"):
+        language_model.generate("the cat", str(tmp_path), stop=True)
 
 
 def test_without_the_library_of_bpe_the_line_says_how_to_get_it(rhyme, tmp_path, monkeypatch):
@@ -558,6 +561,34 @@ def test_the_quick_run_is_quick(rhyme, tmp_path):
     checkpoint = Checkpoint.load(tmp_path / "checkpoint.safetensors")
     assert checkpoint.extra["settings"]["hidden_size"] == 32
     assert checkpoint.loader["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "factors"),  # of the rate, at the beginning of each epoch of three steps and at the end
+    [
+        ({"schedule": "constant"}, [1, 1, 1, 1, 1]),
+        ({"schedule": "cosine"}, [1, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125), 0]),
+        ({"schedule": "step"}, [1, 1 / 4, 1 / 16, 1 / 64, 1 / 256]),
+        ({"schedule": "step", "step_size": 2}, [1, 1, 1 / 4, 1 / 4, 1 / 16]),
+        ({"schedule": "step", "warmup": 3}, [1 / 3, 1, 1 / 4, 1 / 16, 1 / 64]),
+    ],
+)
+def test_the_learning_rate_goes_by_its_schedule(rhyme, tmp_path, changes, factors):
+    optimizer = SGD(nn.Linear(1, 1).parameters(), lr=0.02)
+    settings = tiny(rhyme, tmp_path, **{"warmup": 0, "epochs": 4, **changes})
+    (schedule,) = language_model.schedule_of(settings, optimizer, 3)
+    rates = [optimizer.lr]
+    for _ in range(12):
+        schedule.on_step(None)
+        rates.append(optimizer.lr)
+    assert rates[::3] == pytest.approx([0.02 * factor for factor in factors])
+
+
+def test_the_rate_of_a_run_falls_after_every_so_many_epochs(rhyme, tmp_path):
+    language_model.train(tiny(rhyme, tmp_path, schedule="step", step_size=2, warmup=0, epochs=5))
+    assert Checkpoint.load(tmp_path / "checkpoint.safetensors").optimizer["lr"] == pytest.approx(0.02 / 16)
+    with pytest.raises(SystemExit, match="step_size must be at least 1, not 0"):
+        language_model.train(tiny(rhyme, tmp_path, schedule="step", step_size=0, warmup=0))
 
 
 @pytest.mark.parametrize(("cell", "biases"), [("rnn", {"ih"}), ("lstm", {"ih"}), ("gru", {"ih", "hh"})])
@@ -585,6 +616,45 @@ def test_training_on_what_is_no_text_for_it_ends_in_a_line(rhyme, tmp_path):
         with np.errstate(all="ignore"), pytest.raises(SystemExit, match=message) as end:
             language_model.train(tiny(rhyme, tmp_path / "out", **changes))
         assert "\n" not in end.value.code
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag", "where"),
+    [
+        ({"cell": "mlp", "layers": 2}, "layers", "with --cell mlp, which has one hidden layer"),
+        ({"cell": "mlp", "tie": True}, "tie", "with --cell mlp"),
+        ({"cell": "mlp", "variational": True, "dropout": 0.5}, "variational", "without a recurrent --cell"),
+        ({"variational": True}, "variational", "without a recurrent --cell and --dropout"),
+        ({"n": 3}, "n", "without --cell mlp"),
+        ({"schedule": "plateau"}, "warmup", "with --schedule plateau"),
+        ({"step_size": 2}, "step-size", "without --schedule step"),
+        ({"windows": "random", "bptt_window": 3}, "bptt-window", "without a recurrent --cell and --windows sequential"),
+        ({"cell": "mlp", "bptt_window": 3}, "bptt-window", "without a recurrent --cell and --windows sequential"),
+        ({"keep": 0.5}, "keep", "without --bptt-window"),
+        ({"data": "time_machine"}, "data", "with --text"),
+        ({"bpe_size": 300}, "bpe-size", "without --kind bpe"),
+        ({"text": "", "min_freq": 2}, "min-freq", "without the words or characters of --text"),
+        ({"kind": "bpe", "min_freq": 2}, "min-freq", "without the words or characters of --text"),
+    ],
+)
+def test_a_flag_without_effect_is_refused(rhyme, tmp_path, changes, flag, where):
+    with pytest.raises(SystemExit, match=f"error: --{flag} has no effect {where}.*: leave it out"):
+        language_model.train(tiny(rhyme, tmp_path, **changes))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_resumed_run_refuses_other_settings_than_its_own(rhyme, tmp_path, few_dates):
+    settings = tiny(rhyme, tmp_path, epochs=1)
+    language_model.train(settings)
+    again = dataclasses.replace(settings, resume=True, epochs=2)  # what was given before may be given again
+    with pytest.raises(SystemExit, match="--cell has no effect with --resume, which goes on with 'lstm': leave it out"):
+        language_model.train(dataclasses.replace(again, cell="gru"))
+    language_model.train(again)
+    assert Checkpoint.load(tmp_path / "checkpoint.safetensors").loader["epoch"] == 2
+    settings = dataclasses.replace(SMALL, epochs=1, out=str(tmp_path / "dates"))
+    dates.train(settings)
+    with pytest.raises(SystemExit, match="--seed has no effect with --resume, which goes on with 0"):
+        dates.train(dataclasses.replace(settings, resume=True, seed=1))
 
 
 def test_resuming_with_another_text_is_refused_and_the_checkpoint_stays(tmp_path):

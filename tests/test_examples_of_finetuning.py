@@ -116,6 +116,16 @@ def test_a_run_that_is_interrupted_and_resumed_gives_the_same_figures(tmp_path, 
     assert more != resumed
 
 
+def test_flags_without_effect_are_refused(tmp_path):
+    for flag in ({"size": 9}, {"general_epochs": 2}):
+        name = next(iter(flag)).replace("_", "-")
+        with pytest.raises(SystemExit, match=f"error: --{name} has no effect with --pretrained"):
+            finetune.main(settings(tmp_path, **{"size": 128, **flag}, pretrained="folder"))
+    finetune.main(settings(tmp_path, seeds=(0,)))
+    with pytest.raises(SystemExit, match=r"error: --lr has no effect with --resume, which goes on with 0\.03"):
+        finetune.main(settings(tmp_path, resume=True, lr=0.1))
+
+
 # --- the stages -------------------------------------------------------------------------------------------------------
 
 
@@ -146,6 +156,23 @@ def test_layers_begin_as_those_of_the_language_model_and_learn_from_the_top(lm, 
         if name not in before or not np.array_equal(array, before[name])
     }
     assert changed == set(learned)
+
+
+@pytest.mark.parametrize("start", finetune.STARTS)
+def test_a_classifier_has_one_bias_as_the_language_model(lm, tmp_path, monkeypatch, start):
+    models = []
+
+    class Watched(TextClassifier):
+        def __init__(self, *args):
+            super().__init__(*args)
+            models.append(self)
+
+    monkeypatch.setattr(finetune, "TextClassifier", Watched)
+    parts = [finetune.encode(part, lm.vocab) for part in PARTS]
+    finetune.learn(settings(tmp_path), start, 0, lm, *parts)  # four epochs: all layers learn in the end
+    assert not models[0].rnn.bias_hh_l0.data.any()
+    before = lm.model.rnn.bias_ih_l0.data if start == "pre-trained" else 0
+    assert (models[0].rnn.bias_ih_l0.data != before).any()
 
 
 def test_each_layer_has_a_rate_of_its_own(lm, tmp_path, monkeypatch):
@@ -194,7 +221,7 @@ def test_a_trained_model_of_words_takes_the_place_of_the_general_one(tmp_path, m
     ):
         out = str(tmp_path / name)
         language_model.train(language_model.Settings(**{**kind, **changes}, out=out))
-        own = settings(tmp_path / "out", pretrained=out, epochs=1, seeds=(0,))
+        own = settings(tmp_path / "out", size=128, pretrained=out, epochs=1, seeds=(0,))
         if name == "gru":
             finetune.main(own)
             run = language_model.trained(str(tmp_path / "out" / "language_model"))
@@ -203,7 +230,7 @@ def test_a_trained_model_of_words_takes_the_place_of_the_general_one(tmp_path, m
             with pytest.raises(SystemExit, match="holds no recurrent language model of words"):
                 finetune.main(own)
     with pytest.raises(SystemExit, match=r"there is no .*checkpoint\.safetensors"):
-        finetune.main(settings(tmp_path / "out", pretrained=str(tmp_path / "nowhere")))
+        finetune.main(settings(tmp_path / "out", size=128, pretrained=str(tmp_path / "nowhere")))
 
 
 def test_a_sentence_has_the_same_scores_alone_and_beside_longer_ones():

@@ -213,3 +213,21 @@ def test_variational_dropout_drops_the_same_at_all_steps():
     assert 20 < zeros[0, 0].sum() < 80
     assert (zeros == zeros[:, :1]).all()
     assert model.rnn.variational
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_variational_dropout_acts_on_the_recurrent_product(cell):
+    ids = np.array([[1, 2, 3]])
+    for layers in (1, 2):
+        usual, variational = (
+            RecurrentLM(cell, 9, 5, 5, layers, dropout=0.4, variational=variational) for variational in (False, True)
+        )
+        assert (usual.rnn.recurrent_dropout, variational.rnn.recurrent_dropout) == (0.0, 0.4)
+        for model, is_dropped in ((usual, False), (variational, True)):
+            model.drop.p = model.rnn.dropout = 0.0  # what is left is the recurrent product
+            tn.manual_seed(0)
+            first, second = (model(ids)[0].data for _ in range(2))
+            assert np.array_equal(first, second) != is_dropped
+            assert np.array_equal(first[:, 0], second[:, 0])  # no state before it
+            model.eval()
+            assert np.array_equal(model(ids)[0].data, model(ids)[0].data)

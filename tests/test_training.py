@@ -1002,6 +1002,14 @@ def test_a_process_that_is_killed_while_saving_leaves_a_whole_file(tmp_path, mom
     assert weights.shape == (400, 400)
     assert (weights == weights[0, 0]).all()
     assert weights[0, 0] >= 19 if at_any else weights[0, 0] == 0
+    # What it has left goes at the next save. What is written to other files in this folder stays, and so does all else.
+    left = {file.name for file in tmp_path.iterdir()} - {"weights"}
+    assert len(left) == 1 if not at_any else len(left) <= 1
+    others = {".weights.2.7.tmp", ".weights2.7.tmp", ".weights.7", "weights.7.tmp", ".weights.x.tmp", ".aweights.7.tmp"}
+    for name in others | {".weights.7.tmp"}:
+        (tmp_path / name).touch()
+    save_weights(nn.Linear(2, 2), path)
+    assert {file.name for file in tmp_path.iterdir()} == others | {"weights"}
 
 
 TRAINING = """
@@ -1068,6 +1076,7 @@ def test_a_run_that_is_killed_again_and_again_comes_to_what_one_does_that_never_
     for moment in ("step 3", "write 2", "epoch 1", "step 5", "write 1", "step 7", "epoch 2", "step 15"):
         train("killed", moment)
     assert train("killed", "") == train("whole", "")
+    assert {path.name for path in (tmp_path / "killed").iterdir()} == {"best", "checkpoint"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")

@@ -16,7 +16,45 @@ from tinygrad_nlp import nn
 from tinygrad_nlp.decoding import take_rows
 from tinygrad_nlp.nn.functional import linear_cross_entropy
 
-CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+def recurrent_layers(
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    layers: int = 1,
+    dropout: float = 0.0,
+    variational: bool = False,
+) -> nn.RNN | nn.LSTM | nn.GRU:
+    """Recurrent layers with one bias each that learns, 0 at first.
+
+    The documents' layers have one. PyTorch's have two that are added: both would get its gradient, and it would learn
+    at twice the rate. So the second stays 0, but not a GRU's, part of which is multiplied by the reset gate.
+
+    Args:
+        cell: "rnn", "lstm" or "gru".
+        input_size: D.
+        hidden_size: H.
+        layers: one above the other.
+        dropout: probability, between layers.
+        variational: whether all steps drop the same elements, and the state on its way to the recurrent product loses
+            some too (Gal and Ghahramani, 2016).
+
+    Returns:
+        The layers.
+    """
+    rnn = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell](
+        input_size,
+        hidden_size,
+        layers,
+        dropout=dropout if layers > 1 else 0.0,
+        variational=variational,
+        recurrent_dropout=dropout if variational else 0.0,
+    )
+    for name, parameter in rnn.named_parameters():
+        if "bias" in name:
+            nn.init.zeros_(parameter)
+            parameter.requires_grad = cell == "gru" or "bias_hh" not in name
+    return rnn
 
 
 class RecurrentLM(nn.Module):
@@ -30,7 +68,7 @@ class RecurrentLM(nn.Module):
         layers: one above the other.
         dropout: probability, in all places.
         tie: whether the affine layer has the embedding's weights; then D = H.
-        variational: whether all steps of a window drop the same elements (Gal and Ghahramani, 2016).
+        variational: whether all steps drop the same elements; see `recurrent_layers`.
 
     Raises:
         ValueError: tied weights and D ≠ H.
@@ -51,16 +89,13 @@ class RecurrentLM(nn.Module):
             raise ValueError(f"tied weights need --embed-size = --hidden-size, not {embed_size} and {hidden_size}")
         self.embed = nn.Embedding(vocab_size, embed_size)
         self.drop = nn.Dropout(dropout, shared_axis=1 if variational else None)
-        between = dropout if layers > 1 else 0.0
-        self.rnn = CELLS[cell](embed_size, hidden_size, layers, dropout=between, variational=variational)
+        self.rnn = recurrent_layers(cell, embed_size, hidden_size, layers, dropout, variational)
         self.out = nn.Linear(hidden_size, vocab_size)
         if tie:
             self.out.weight = self.embed.weight
         for name, parameter in self.named_parameters():  # document 000's own initial values, chapters 5 and 6
             if "bias" in name:
                 nn.init.zeros_(parameter)
-                # The document's layers have one bias: with two, both get its gradient, and it learns at twice the rate.
-                parameter.requires_grad = cell == "gru" or "bias_hh" not in name
             elif "embed" in name:
                 nn.init.normal_(parameter, 0.01)
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import tinygrad_nlp as tn
-from examples.models.language_model import CELLS
+from examples.models.language_model import recurrent_layers
 from tinygrad_nlp import nn
 from tinygrad_nlp.data import lengths_to_mask
 
@@ -37,7 +37,7 @@ class TextClassifier(nn.Module):
     ) -> None:
         self.embed = nn.Embedding(vocab_size, embed_size)
         self.drop = nn.Dropout(dropout)
-        self.rnn = CELLS[cell](embed_size, hidden_size, layers, dropout=dropout if layers > 1 else 0.0)
+        self.rnn = recurrent_layers(cell, embed_size, hidden_size, layers, dropout)
         self.head = nn.Linear(hidden_size, classes)
         nn.init.uniform_(self.embed.weight, 0.1)
 

@@ -85,18 +85,18 @@ class DataLoader:
         self._running = True
         return self._batches(self._order(), self._position)
 
-    def _order(self) -> np.ndarray:
+    def _order(self) -> np.ndarray | range:
         """The rows of this epoch, in their order; all random numbers of an epoch are drawn here."""
-        return self._rng.permutation(self._rows) if self.shuffle else np.arange(self._rows)
+        return self._rng.permutation(self._rows) if self.shuffle else range(self._rows)
 
     def _take(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         """The batch of some rows."""
         return tuple(array[rows] for array in self.arrays)
 
-    def _batches(self, order: np.ndarray, position: int) -> Iterator[tuple[np.ndarray, ...]]:
+    def _batches(self, order: np.ndarray | range, position: int) -> Iterator[tuple[np.ndarray, ...]]:
         end = len(self) * self.batch_size if self.drop_last else self._rows
         for start in range(position, end, self.batch_size):
-            rows = order[start : start + self.batch_size]
+            rows = np.asarray(order[start : start + self.batch_size])
             # Counted before the batch is given out: a state saved while it is at work goes on behind it.
             self._position = start + len(rows)
             yield self._take(rows)

@@ -76,7 +76,7 @@ class RandomWindows(DataLoader):
 
     def _order(self) -> np.ndarray:
         places = min(self.num_steps, len(self.ids) - self._rows * self.num_steps)
-        return int(self._rng.integers(places)) + super()._order() * self.num_steps
+        return int(self._rng.integers(places)) + self._rng.permutation(self._rows) * self.num_steps
 
     def _take(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         index = rows[:, None] + np.arange(self.num_steps)
@@ -119,7 +119,7 @@ class SequentialWindows(DataLoader):
         self._ends += np.minimum(np.arange(1, batch_size + 1), targets % batch_size)
         self._starts = np.concatenate(([0], self._ends[:-1]))
         columns = int((self._ends - self._starts).max())
-        super().__init__((np.arange(columns),), num_steps, shuffle=False)
+        super().__init__((np.broadcast_to(0, columns),), num_steps, shuffle=False)  # rows are counted, not read
 
     def _take(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         index = self._starts[:, None] + rows

@@ -6,6 +6,7 @@ import copy
 import inspect
 import traceback
 from collections.abc import Collection, Iterable, Iterator
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -241,44 +242,35 @@ class Graph:
 
     def _of_error(self, error: BaseException) -> Function:
         """The traceback holds the call that failed, with all that it was given."""
-        frames, causes = [], set[int]()
-        cause: BaseException | None = error
-        while cause is not None and id(cause) not in causes:  # an exception may be its own cause
-            causes.add(id(cause))
-            frames += [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
-            cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
         found: tuple[Function, list[Any]] | None = None
-        for frame in reversed(frames):
-            names = frame.f_locals
-            if frame.f_code is backpropagate.__code__ and "node" in names:
-                self.failed = function_of(names["node"])
+        for frame in reversed(_frames(error)):
+            if frame.f_code is backpropagate.__code__ and "node" in frame.f_locals:
+                self.failed = function_of(frame.f_locals["node"])
                 return self.failed
             if frame.f_code is Function.__call__.__code__:
-                failed, given = names["self"], list(names["inputs"])
-            elif found is not None or _is_private(frame):
+                call = frame.f_locals["self"], list(frame.f_locals["inputs"])
+            elif found is None and not _is_private(frame):
+                call = _check(frame)
+            else:
                 continue
-            else:  # a check before any operation, as in nn.functional
-                arguments = [names.get(name) for name in _parameters(frame.f_code)]
-                flat = [y for x in arguments for y in (x if isinstance(x, tuple | list) else (x,))]
-                failed, given = Function(), [x for x in flat if isinstance(x, Variable) or is_array(x)]
-                failed.name = frame.f_code.co_name  # type: ignore[misc]
-            variables = [x for x in given if isinstance(x, Variable)]
+            variables = [x for x in call[1] if isinstance(x, Variable)]
             if variables and found is None:
-                found = failed, given
+                found = call
             if any(x.node is not None for x in variables):
-                found = failed, given
+                found = call
                 break
             # Constants alone: perhaps detect_anomaly runs the definition of the function that is further out.
-        if found is not None:
-            failed, given = found
-            failed = copy.copy(failed)
-            failed.edges = [x.node if isinstance(x, Variable) else None for x in given]
-            failed.inputs = [x.data if isinstance(x, Variable) else x for x in given]
-            failed.scope = getattr(failed, "scope", None)
-            self._names |= {id(x.data): x.name for x in given if isinstance(x, Variable) and x.name}
-            self.failed = failed
-            return failed
-        raise ValueError("draw: this exception was raised by no operation on Variables, so there is no graph to show")
+        if found is None:
+            raise ValueError(
+                "draw: this exception was raised by no operation on Variables, so there is no graph to show"
+            )
+        failed, given = copy.copy(found[0]), found[1]
+        failed.edges = [x.node if isinstance(x, Variable) else None for x in given]
+        failed.inputs = [x.data if isinstance(x, Variable) else x for x in given]
+        failed.scope = getattr(failed, "scope", None)
+        self._names |= {id(x.data): x.name for x in given if isinstance(x, Variable) and x.name}
+        self.failed = failed
+        return failed
 
 
 def numbers(f: Function) -> tuple[str, str]:
@@ -349,13 +341,33 @@ def _arguments(method: Any, count: int) -> list[str]:
     return (names + [""] * count)[:count]
 
 
-def _is_private(frame: Any) -> bool:
+def _frames(error: BaseException) -> list[FrameType]:
+    """Those of an exception and of its causes, in which each is followed by those that it called."""
+    frames, causes = list[FrameType](), set[int]()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in causes:  # an exception may be its own cause
+        causes.add(id(cause))
+        frames += [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return frames
+
+
+def _check(frame: FrameType) -> tuple[Function, list[Any]]:
+    """The call of a function that raised before any operation, as the checks of nn.functional do."""
+    arguments = [frame.f_locals.get(name) for name in _parameters(frame.f_code)]
+    flat = [y for x in arguments for y in (x if isinstance(x, tuple | list) else (x,))]
+    failed = Function()
+    failed.name = frame.f_code.co_name  # type: ignore[misc]
+    return failed, [x for x in flat if isinstance(x, Variable) or is_array(x)]
+
+
+def _is_private(frame: FrameType) -> bool:
     """Whether a function or its module has a name that begins with an underscore."""
     package, _, module = frame.f_globals.get("__name__", "").rpartition(".")  # __main__ is in no package
     return frame.f_code.co_name.startswith("_") or (bool(package) and module.startswith("_"))
 
 
-def _parameters(code: Any) -> tuple[str, ...]:
+def _parameters(code: CodeType) -> tuple[str, ...]:
     return code.co_varnames[: code.co_argcount]
 
 
