@@ -1241,6 +1241,38 @@ def test_functions_of_numpy_refuse_a_variable():
         np.tanh(leaf([1.0]))
 
 
+@pytest.mark.parametrize(
+    ("of_numpy", "ours"),
+    [
+        (lambda v: np.sum(v), "numpy.sum .* use tinygrad_nlp.sum,"),
+        (lambda v: np.mean(v, axis=0), "numpy.mean .* use tinygrad_nlp.mean,"),
+        (lambda v: np.max(v), "numpy.max .* use tinygrad_nlp.max,"),
+        (lambda v: np.amax(v), "numpy.amax .* use tinygrad_nlp.max,"),
+        (lambda v: np.ravel(v), "numpy.ravel .* use tinygrad_nlp.flatten,"),
+        (lambda v: np.reshape(v, (2, 1)), "numpy.reshape .* use tinygrad_nlp.reshape,"),
+        (lambda v: np.transpose(v), "numpy.transpose .* use tinygrad_nlp.transpose,"),
+        (lambda v: np.concatenate([np.ones(2), v]), "numpy.concatenate .* use tinygrad_nlp.concatenate,"),
+        (lambda v: np.where([True, False], 0.0, v), "numpy.where .* use tinygrad_nlp.where,"),
+        (lambda v: np.linalg.norm(v), "numpy.linalg.norm .* use tinygrad_nlp.norm,"),
+    ],
+)
+@pytest.mark.parametrize("requires_grad", [True, False])
+def test_a_function_of_numpy_that_is_here_too_names_ours(of_numpy, ours, requires_grad):
+    with pytest.raises(TypeError, match=ours):
+        of_numpy(Variable([1.0, 2.0], requires_grad=requires_grad))
+
+
+def test_what_only_numpy_has_takes_a_variable_without_gradient():
+    x, w = Variable([1.0, 2.0]), leaf([1.0, 2.0])
+    assert np.allclose(x, [1, 2])
+    assert np.median(x) == 1.5
+    assert type(np.vstack([x, x])) is np.ndarray
+    assert np.shape(w) == (2,)
+    for function in (np.median, np.zeros_like, lambda v: np.vstack([v, v])):
+        with pytest.raises(TypeError, match=r"would lose it silently; use x.data or x.detach\(\)"):
+            function(w)
+
+
 def test_numpy_gets_the_array_only_of_a_variable_without_gradient():
     with pytest.raises(TypeError, match=r"would lose it silently; use x.data or x.detach\(\)"):
         np.asarray(leaf([1.0]))

@@ -13,7 +13,7 @@ import itertools
 import weakref
 from collections.abc import Iterable
 
-from ..backend import Array
+from ..backend import Array, is_array
 
 tick = itertools.count(1).__next__  # the clock
 
@@ -49,9 +49,7 @@ def changed_since(time: int, arrays: Iterable[object]) -> bool:
     Returns:
         True or False.
     """
-    return any(
-        _stamps.get(id(_owner(array)), (0,))[0] > time for array in arrays if hasattr(array, "__array_function__")
-    )
+    return any(_stamps.get(id(_owner(array)), (0,))[0] > time for array in arrays if is_array(array))
 
 
 def _owner(array: Array) -> Array:

@@ -317,16 +317,17 @@ def _no_gradients(node: Function, returned: tuple[Any, ...]) -> Exception:
 
 def _leading_to(targets: set[Node], roots: list[Node], beyond_targets: bool) -> set[Node]:
     """The nodes from which a target can be reached."""
-    oldest = min(target.order for target in targets)  # what is older than every target cannot lead to one
+    oldest = min(target.order for target in targets) or 1  # what is older cannot lead to one, and a Leaf (0) to nothing
     found: dict[Node, Any] = {}  # with the nodes behind
     stack = list(roots)
     while stack:
         node = stack.pop()
-        if node is None or node in found or node.order < oldest or type(node) is Leaf:
+        if node is None or node.order < oldest or node in found:
             continue
         if beyond_targets or node not in targets:
-            found[node] = (node.function,) if type(node) is Output else node.edges
-            stack.extend(found[node] or ())
+            found[node] = behind = (node.function,) if type(node) is Output else node.edges
+            if behind:
+                stack.extend(behind)
     leading: set[Node] = set()
     reached = set(targets)
     for node in sorted(found, key=attrgetter("order")):

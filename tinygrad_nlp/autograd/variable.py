@@ -14,6 +14,8 @@ from ..backend import Array, asnumpy, device_of, get_array_module, is_array
 from . import changes
 from .engine import Gradient, HookHandle, Leaf, Node, Output, backpropagate, hooks_of
 
+_OTHER_NAMES = {"amax": "max", "amin": "min", "ravel": "flatten"}  # NumPy's: ours
+
 
 class Variable:
     """An array that remembers how it was computed, so that it can be differentiated.
@@ -285,25 +287,38 @@ class Variable:
 
     def _seed(self, gradient: Array | Variable | None, create_graph: bool) -> Gradient:
         """The gradient that a walk starts with, checked: a Variable where the walk shall be recorded, else an array."""
+        data = self._data
         if gradient is None:
-            if self.size != 1:
+            if data.size != 1:
                 raise RuntimeError(
-                    f"backward from a Variable of shape {self.shape}: only one element can be differentiated; "
+                    f"backward from a Variable of shape {data.shape}: only one element can be differentiated; "
                     "call .sum() or .mean() first, or pass the gradient, an array of that shape"
                 )
-            gradient = get_array_module(self._data).ones(self.shape, self.dtype)
+            gradient = get_array_module(data).ones(data.shape, data.dtype)
         elif not isinstance(gradient, Variable) and not is_array(gradient):
-            gradient = get_array_module(self._data).asarray(gradient, self.dtype)
-        if gradient.shape != self.shape:
-            raise ValueError(f"backward: the gradient has shape {gradient.shape}, the Variable {self.shape}")
+            gradient = get_array_module(data).asarray(gradient, data.dtype)
+        if gradient.shape != data.shape:
+            raise ValueError(f"backward: the gradient has shape {gradient.shape}, the Variable {data.shape}")
         seed: Gradient = gradient
-        if seed.dtype != self.dtype:
-            seed = seed.astype(self.dtype)
+        if seed.dtype != data.dtype:
+            seed = seed.astype(data.dtype)
         if create_graph:
             return seed if isinstance(seed, Variable) else Variable(seed)
         return seed.data if isinstance(seed, Variable) else seed
 
     # --- what NumPy and Python ask for --------------------------------------------------------------------------------
+
+    def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
+        """Refuse what this library has itself, as `np.sum`; the rest of NumPy, as `np.allclose`, asks `__array__`."""
+        from . import ops  # which imports this file
+
+        name = _OTHER_NAMES.get(function.__name__, function.__name__)
+        if name in ops.__all__:
+            raise TypeError(
+                f"{function.__module__}.{function.__name__} does not take a Variable, as NumPy would not record it; "
+                f"use tinygrad_nlp.{name}, or NumPy's function of x.data"
+            )
+        return function._implementation(*args, **kwargs)  # type: ignore[attr-defined]  # as ndarray's does
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.requires_grad:

@@ -207,19 +207,28 @@ def silu(x: Any) -> Any:
 class Softmax(Function):
     saves_output = True
 
+    is_one_line = False
+
     def __init__(self, axis: int) -> None:
         self.axis = axis
 
     def forward(self, x: Array) -> Array:
         if not x.size:  # whose maximum there is not
             return x.copy()
-        scores = precise(x)
-        y = np.exp(scores - scores.max(axis=self.axis, keepdims=True))
-        y /= y.sum(axis=self.axis, keepdims=True)
+        if type(x) is np.ndarray and x.size <= 512 and x.dtype.char in "fd" and np.vdot(x, x) < 80**2:
+            y = np.exp(x)  # no score is beyond ±80: no sum of these overflows or vanishes
+        else:
+            scores = precise(x)
+            y = np.exp(scores - scores.max(axis=self.axis, keepdims=True))
+        total = y.sum(axis=self.axis, keepdims=True)
+        self.is_one_line = total.size == 1
+        y /= total.reshape(()) if self.is_one_line else total  # a number divides faster than an array
         return half_again(y, x)
 
     def backward(self, gy: Gradient) -> Gradient:
         y = self.output
+        if self.is_one_line:
+            return y * (gy - gy.reshape(-1).dot(y.reshape(-1)))  # a number is subtracted faster than an array
         return y * (gy - (gy * y).sum(axis=self.axis, keepdims=True))
 
 

@@ -11,6 +11,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from ...backend import Array, device_of, get_array_module, lies_on, to_device
 from ..engine import Gradient
 from ..function import Function
+from ..variable import Variable
 
 
 class Reshape(Function):
@@ -188,14 +189,18 @@ class BroadcastTo(Function):
         self.to = shape
 
     def forward(self, x: Array) -> Array:
-        if type(x) is np.ndarray and x.ndim == 0:  # as behind each sum: 0.4 µs, where broadcast_to takes 2.3
-            y = np.ndarray(self.to, x.dtype, x, strides=(0,) * len(self.to))
-            y.flags.writeable = False
-            return y
-        return np.broadcast_to(x, self.to)
+        return _repeated(x, self.to)
 
     def backward(self, gy: Gradient) -> Gradient:
         return gy  # the engine sums it up
+
+
+def _repeated(x: Array, shape: tuple[int, ...]) -> Array:
+    if type(x) is np.ndarray and x.ndim == 0:  # as behind each sum: 0.4 µs, where broadcast_to takes 2.3
+        y = np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))  # by position: names cost 0.2 µs more
+        y.setflags(write=False)
+        return y
+    return np.broadcast_to(x, shape)
 
 
 def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
@@ -213,7 +218,9 @@ def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
     Raises:
         ValueError: x does not broadcast to that shape.
     """
-    return BroadcastTo(shape)(x)
+    if isinstance(x, Variable):
+        return BroadcastTo(shape)(x)
+    return _repeated(x, shape)  # behind each sum: 0.4 µs less than by way of the Function
 
 
 class Flip(Function):
