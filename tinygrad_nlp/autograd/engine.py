@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -99,7 +99,7 @@ class HookHandle:
 
 
 def backpropagate(
-    roots: Iterable[tuple[Node, Gradient]],
+    roots: Sequence[tuple[Node, Gradient]],
     *,
     create_graph: bool = False,
     retain_graph: bool = False,
@@ -163,7 +163,7 @@ def backpropagate(
 
     if any(node.order < latest_change for node, _ in roots):  # changed since: say so before anything is freed
         _check_unchanged([node for node, _ in roots])
-    for node, gradient in roots:
+    for node, gradient in reversed(roots):  # as a rule the youngest first: the heap has nothing to move
         give(node, gradient)
 
     while heap:
@@ -203,13 +203,18 @@ def backpropagate(
                 continue
             if type(g) is not _ndarray or g.shape != edge.shape or g.dtype is not edge.dtype:
                 g = _fitted(g, edge, node, position)
-            if edge in table:
-                give(edge, g)
-                continue
-            table[edge] = g  # as in `give`, without the call: 0.1 µs for every edge
-            if edge.order:
-                heappush(heap, (-edge.order, edge))
-            elif not create_graph and _is_fresh(g, gradient, gradients, node):
+            total = table.get(edge)  # from here on as in `give`, without the call: 0.1 µs for every edge
+            if total is None:
+                table[edge] = g
+                if edge.order:
+                    heappush(heap, (-edge.order, edge))
+                elif not create_graph and _is_fresh(g, gradient, gradients, node):
+                    owned.add(edge)
+            elif edge in owned and type(g) is type(total):
+                total += g
+                table[edge] = total
+            else:
+                table[edge] = total + g
                 owned.add(edge)
         if not (retain_graph or create_graph):
             node.free()

@@ -158,7 +158,7 @@ class Function:
             anomaly.after_forward(self, arrays, y, recording)
         if type(y) is tuple:
             return self._several(y, recording)
-        if type(y) is not np.ndarray and not is_array(y):
+        if type(y) is not np.ndarray and (isinstance(y, np.generic) or not is_array(y)):
             y = np.asarray(y)  # NumPy makes scalars of 0-d results
         out = _new_variable(Variable)
         out._data = y
