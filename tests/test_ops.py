@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -419,6 +420,41 @@ def test_softmax_family_does_not_overflow():
     assert ops.logsumexp(x) == 1000
     assert ops.logsumexp(np.full(3, -np.inf)) == -np.inf
     np.testing.assert_array_equal(ops.sigmoid(x), [1, 0.5, 0])
+
+
+@pytest.mark.parametrize("axis", [-1, 0])
+@pytest.mark.parametrize(
+    "scores",
+    [
+        [79.9, 0.0, -1.0],
+        [-79.9, 0.0, -1.0],
+        [80.1, 0.0, -1.0],
+        [[-56.0, -56.5], [0.5, 0.25]],
+        [[79.0], [-12.0]],
+        [[3e38, -3e38, np.inf]],
+        [[np.nan, 0.0], [1.0, 2.0]],
+        np.linspace(-12, 12, 512).reshape(2, 256),
+        np.linspace(-1, 1, 513).reshape(3, 171),
+    ],
+)
+def test_softmax_of_scores_that_need_no_maximum_and_of_those_that_do(scores, axis):
+    x = np.array(scores, np.float32)
+    with np.errstate(invalid="ignore"):
+        y, expected = ops.softmax(x, axis), scipy.special.softmax(x.astype(np.float64), axis)
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((4,), 0), ((1, 4), -1), ((4, 1), 0), ((4, 1), 1), ((1, 4, 1), 1)])
+def test_softmax_of_a_single_line_and_of_lines_of_one_number(shape, axis):
+    x = np.random.default_rng(0).standard_normal(shape)
+    np.testing.assert_allclose(ops.softmax(x, axis), scipy.special.softmax(x, axis), rtol=1e-14)
+    tn.check_grads(lambda x: ops.softmax(x, axis), [x], order=2)
+    weights = np.arange(4.0).reshape(shape)
+    (of_double,) = gradient_of(lambda x: ops.softmax(x, axis) * weights, x)
+    (of_half,) = gradient_of(lambda x: ops.softmax(x, axis) * weights.astype(np.float16), x.astype(np.float16))
+    assert of_half.dtype == np.float16
+    np.testing.assert_allclose(of_half, of_double, atol=4e-3)
 
 
 def test_a_row_of_minus_infinity_has_the_sum_zero_and_the_derivative_zero():
