@@ -426,15 +426,19 @@ def test_softmax_family_does_not_overflow():
 @pytest.mark.parametrize(
     "scores",
     [
-        [79.9, 0.0, -1.0],
-        [-79.9, 0.0, -1.0],
-        [80.1, 0.0, -1.0],
-        [[-56.0, -56.5], [0.5, 0.25]],
-        [[79.0], [-12.0]],
+        [59.9, 0.0, -1.0],
+        [-59.9, 0.0, -1.0],
+        [60.1, 0.0, -1.0],
+        [[-42.0, -42.5], [0.5, 0.25]],
+        [[59.0], [-9.0]],
         [[3e38, -3e38, np.inf]],
         [[np.nan, 0.0], [1.0, 2.0]],
-        np.linspace(-12, 12, 512).reshape(2, 256),
-        np.linspace(-1, 1, 513).reshape(3, 171),
+        np.linspace(-2, 2, 512).reshape(2, 256),
+        np.linspace(-59.9, 59.9, 513).reshape(171, 3),
+        np.linspace(-60.1, 59.9, 513).reshape(171, 3),
+        np.linspace(-59.9, 60.1, 513).reshape(171, 3),
+        [[np.nan] * 257, [0.0] * 257],
+        [[-np.inf] * 257, [0.0] * 257],
     ],
 )
 def test_softmax_of_scores_that_need_no_maximum_and_of_those_that_do(scores, axis):
@@ -442,7 +446,7 @@ def test_softmax_of_scores_that_need_no_maximum_and_of_those_that_do(scores, axi
     with np.errstate(invalid="ignore"):
         y, expected = ops.softmax(x, axis), scipy.special.softmax(x.astype(np.float64), axis)
     assert y.dtype == np.float32
-    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-37)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-37)  # float32 knows a distance of 120 to 4e-6
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((4,), 0), ((1, 4), -1), ((4, 1), 0), ((4, 1), 1), ((1, 4, 1), 1)])

@@ -215,8 +215,8 @@ class Softmax(Function):
     def forward(self, x: Array) -> Array:
         if not x.size:  # whose maximum there is not
             return x.copy()
-        if type(x) is np.ndarray and x.size <= 512 and x.dtype.char in "fd" and np.vdot(x, x) < 80**2:
-            y = np.exp(x)  # no score is beyond ±80: no sum of these overflows or vanishes
+        if type(x) is np.ndarray and x.dtype.char in "fd" and _within_60(x):
+            y = np.exp(x)  # no sum of these overflows or vanishes: the maximum is not needed, which costs most
         else:
             scores = precise(x)
             y = np.exp(scores - scores.max(axis=self.axis, keepdims=True))
@@ -281,6 +281,11 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
         AxisError: there is no such axis.
     """
     return LogSoftmax(axis)(x)
+
+
+def _within_60(x: np.ndarray) -> Any:
+    """Whether all elements lie between -60 and 60. Of a small array their squares tell it in a quarter of the time."""
+    return np.vdot(x, x) < 60**2 if x.size <= 512 else x.min() > -60 and x.max() < 60
 
 
 def _normal_cdf(x: Any) -> Any:
