@@ -206,8 +206,7 @@ def silu(x: Any) -> Any:
 
 class Softmax(Function):
     saves_output = True
-
-    is_one_line = False
+    is_one_line = False  # whether all of x makes a single distribution
 
     def __init__(self, axis: int) -> None:
         self.axis = axis
