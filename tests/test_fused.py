@@ -390,14 +390,20 @@ def test_a_step_that_is_masked_out_leaves_the_state_and_its_input_has_no_gradien
     np.testing.assert_array_equal(c.grad[1], [1, 1])
 
 
-def test_what_lies_under_the_mask_does_not_matter():
+@pytest.mark.parametrize("padding", [1e4, np.inf, np.nan])
+@pytest.mark.parametrize("make", [fused.RNN, fused.LSTM, fused.GRU])
+@pytest.mark.parametrize("way", ["kernel", "definition"])
+def test_what_lies_under_the_mask_does_not_matter(make, way, padding):
     mask = np.array([[True, True, False], [True, False, False]])
+    gates, states = {fused.RNN: (1, 1), fused.LSTM: (4, 2), fused.GRU: (3, 1)}[make]
+    shapes = (2, 3, 3), *[(2, 2)] * states, (2 * gates, 3), (2 * gates, 2), (2 * gates,), (2 * gates,)
     results = []
-    for padding in (0.0, 1e4):
-        arrays = lstm_inputs(n=2, steps=3)
-        arrays[0][~mask] = padding
-        inputs = leaves(arrays)
-        outputs = fused.LSTM(mask)(*inputs)
+    for under in (0.0, padding):
+        rng = np.random.default_rng(0)
+        inputs = leaves([rng.standard_normal(shape) for shape in shapes])
+        inputs[0].data[~mask] = under
+        function = make(mask)
+        outputs = (function if way == "kernel" else function.definition)(*inputs)
         results.append([*(y.data for y in outputs), *tn.grad(outputs, inputs, normal_like(outputs))])
     assert_all_close(*results, rtol=0, atol=0)
 

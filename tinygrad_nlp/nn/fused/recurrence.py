@@ -49,7 +49,8 @@ class Recurrence(Fused):
 
     def recurrence(self, x: Any, state: tuple[Any, ...], *weights: Any) -> Any:
         """The definition: step by step."""
-        xs = unstack(x, axis=1)
+        # What lies under the mask may be anything, NaN too, which the 0 of `where`'s gradient does not make 0.
+        xs = unstack(x if self.mask is None else where(self.mask[:, :, None], x, 0), axis=1)
         hs = []
         order = range(len(xs))
         for t in reversed(order) if self.reverse else order:
@@ -200,7 +201,10 @@ class Part:
         self.h = self.z[:hidden] if self.dropped is None else xp.empty((hidden, self.steps + 1, n), x.dtype)
         self.h[:, 0] = state[0].T
         self.z[hidden] = 1
-        copy_transposed(x.transpose(2, 1, 0), self.z[hidden + 1 : self.end, :-1])
+        inputs = self.z[hidden + 1 : self.end, :-1]
+        copy_transposed(x.transpose(2, 1, 0), inputs)
+        if self.mask is not None:  # see `recurrence`
+            xp.copyto(inputs, 0, where=~self.mask.T)
         self.begin(keep, *(s.T for s in state[1:]))
         with blas_alone():
             for t in range(self.steps):
