@@ -79,14 +79,17 @@ def write(tokenizer: Tokenizer, vocab: Vocab, begun: np.ndarray, ids: Iterable[n
     Returns:
         The whole text.
     """
-    written = [int(i) for i in begun]
-    text = ""
+    pieces, shown = [], ""
+    held = vocab.decode(begun)  # the last token that is shown, which decides on a space, and those that are not
     for new in itertools.chain([None], ids):
         if new is not None:
-            written.append(int(new[0]))
-        whole = tokenizer.join(vocab.decode(written))
-        if not whole.endswith("\ufffd"):  # else a character of which only some bytes are there
-            print(whole[len(text) :], end="", flush=True)
-            text = whole
-    print(whole[len(text) :])
-    return whole
+            held += vocab.decode(new[:1])
+        joined = tokenizer.join(held)
+        if not joined.endswith("\ufffd"):  # else a character of which only some bytes are there
+            pieces.append(joined[len(shown) :])
+            print(pieces[-1], end="", flush=True)
+            held = held[-1:]
+            shown = tokenizer.join(held)
+    pieces.append(tokenizer.join(held)[len(shown) :])
+    print(pieces[-1])
+    return "".join(pieces)

@@ -19,11 +19,12 @@ import pytest
 pytest.importorskip("tyro", reason="examples need the extra `examples`")
 pytest.importorskip("matplotlib", reason="examples need the extra `examples`")
 
-from examples import dates, language_model, ngram, spiral
+from examples import corpora, dates, language_model, ngram, spiral
 from examples.models.language_model import RecurrentLM
 from tinygrad_nlp import nn
 from tinygrad_nlp.data import DataLoader, load_dates, make_dates
 from tinygrad_nlp.optim import SGD
+from tinygrad_nlp.text import BPE, Characters, Vocab, Words
 from tinygrad_nlp.training import Checkpoint, save_weights
 
 ROOT = Path(__file__).parents[1]
@@ -455,6 +456,36 @@ def test_a_language_model_writes_text_in_every_way(models, cell, capsys):
     stopped = write(beam=4, stop=True, length=20, length_penalty=1.0)
     assert stopped.count("\n") == 1
     assert stopped.endswith("\n")
+
+
+@pytest.mark.parametrize("kind", ["words", "characters", "bpe"])
+def test_each_token_is_printed_as_it_comes_and_joined_to_few_others(kind, capsys):
+    if kind == "bpe":
+        pytest.importorskip("tokenizers", reason="BPE needs the extra `text`")
+    text = "나는 학교에 간다 .\n\nhe goes home 😀 .\n" * 20
+    tokenizer = {"words": Words, "characters": Characters}.get(kind, lambda: BPE.train([text], 260))()
+    tokens = tokenizer(text)
+    vocab = Vocab(tokens)
+    joined, join = [], tokenizer.join
+
+    def counted(some):
+        joined.append(len(some))
+        return join(some)
+
+    tokenizer.join = counted
+    ids = vocab.encode(tokens)
+    seen = []
+
+    def stream():
+        for new in ids[3:]:
+            seen.append(capsys.readouterr().out)
+            yield np.array([new])
+
+    assert corpora.write(tokenizer, vocab, ids[:3], stream()) == join(tokens)
+    last = capsys.readouterr().out
+    assert "".join([*seen, last]) == join(tokens) + "\n"
+    assert last.strip() in {".", ""}  # all the others were shown before
+    assert max(joined) <= 6
 
 
 def test_a_prompt_may_hold_unknown_words_and_may_be_empty(models, capsys):
