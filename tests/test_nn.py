@@ -956,6 +956,19 @@ def test_a_list_of_modules_takes_modules_only():
         nn.ModuleList([tn.tanh])
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Linear(3, -1), "Linear: out_features must be at least 0, not -1"),
+        (lambda: nn.Embedding(-2, 3), "Embedding: num_embeddings must be at least 0, not -2"),
+        (lambda: nn.Embedding(2, -3), "Embedding: embedding_dim must be at least 0, not -3"),
+    ],
+)
+def test_a_negative_size_is_named(make, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        make()
+
+
 def test_layers_and_weights_without_inputs_are_refused():
     with pytest.raises(ValueError, match=r"^Linear: in_features must be at least 1, not 0$"):
         nn.Linear(0, 3)

@@ -617,6 +617,13 @@ def test_a_layer_names_the_argument_that_does_not_fit(kind):
         layer(x.tolist())
 
 
+def test_the_state_of_an_lstm_is_two_arrays():
+    h = np.zeros((1, 2, 4), np.float32)
+    for state in (h, (h, h, h)):
+        with pytest.raises(ValueError, match=rf"^lstm in LSTM: the state must be h_0 and c_0, not {len(state)} array"):
+            nn.LSTM(3, 4)(normal(2, 5, 3, dtype=np.float32), state)
+
+
 ARGUMENTS = {
     "x": (2, 5, 3),
     "h_0": (2, 4),

@@ -18,7 +18,7 @@ class Linear(Module):
 
     Args:
         in_features: size of the last axis of x, 1 or more.
-        out_features: size of the last axis of y.
+        out_features: size of the last axis of y, 0 or more.
         bias: whether there is a b.
 
     Attributes:
@@ -26,12 +26,14 @@ class Linear(Module):
         bias: Parameter (out,), likewise; None where there is none.
 
     Raises:
-        ValueError: in_features is below 1.
+        ValueError: a size is below that.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         if in_features < 1:
             raise ValueError(f"Linear: in_features must be at least 1, not {in_features}")
+        if out_features < 0:
+            raise ValueError(f"Linear: out_features must be at least 0, not {out_features}")
         self.weight = Parameter(np.empty((out_features, in_features), np.float32))
         self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
         for parameter in self.parameters():
@@ -67,9 +69,15 @@ class Embedding(Module):
 
     Attributes:
         weight: Parameter (V, D), float32, standard normal as in PyTorch.
+
+    Raises:
+        ValueError: a size below 0.
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
+        for argument, size in {"num_embeddings": num_embeddings, "embedding_dim": embedding_dim}.items():
+            if size < 0:
+                raise ValueError(f"Embedding: {argument} must be at least 0, not {size}")
         self.weight = Parameter(np.empty((num_embeddings, embedding_dim), np.float32))
         init.normal_(self.weight)
 

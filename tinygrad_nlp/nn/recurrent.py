@@ -107,6 +107,9 @@ class _Recurrent(Module):
         if state is None:
             first = [(get_array_module(weight).zeros(size, weight.dtype),) * states] * count
         else:
+            if len(state) != states:
+                where = f"{self.function}{in_layer(modes.scope)}"
+                raise ValueError(f"{where}: the state must be h_0 and c_0, not {len(state)} arrays")
             for name, part in zip(("h_0", "c_0"), state, strict=False):
                 check_arrays(self.function, **{name: part})
                 check_shape(self.function, name, part, (count, *size))
