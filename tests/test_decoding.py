@@ -241,6 +241,18 @@ def test_forbidden_and_impossible_ids_are_never_drawn():
     assert set(drawn) == {1, 4}
 
 
+@pytest.mark.parametrize("scores", [[-np.inf, -np.inf], [np.nan, 0.0], [np.inf, 0.0]])
+def test_a_row_from_which_nothing_can_be_drawn_is_refused(scores):
+    with pytest.raises(ValueError, match=r"^Sampler: a row of scores forbids every id, or holds NaN or inf$"):
+        Sampler(top_k=1)(np.array([[0.0, 1.0], scores]))
+
+
+def test_a_temperature_near_zero_is_greedy():
+    scores = np.array([[1.0, 3.0, -np.inf, 2.0], [5e5, 0.0, 0.0, 0.0]])
+    for temperature in (5e-324, 1e-300, 1e-3):
+        assert Sampler(temperature)(scores).tolist() == [1, 0]
+
+
 def test_equal_scores_are_cut_to_the_first_k():
     assert np.flatnonzero(Sampler(top_k=2).probabilities(np.zeros((1, 5)))).tolist() == [0, 1]
 

@@ -60,8 +60,16 @@ class Sampler:
 
         Returns:
             (N, V), float64; each row sums to 1.
+
+        Raises:
+            ValueError: a row that forbids every id, or that holds NaN or inf.
         """
-        scores = scores.astype(np.float64) / self.temperature
+        scores = scores.astype(np.float64)
+        highest = scores.max(axis=1, keepdims=True)
+        if not np.isfinite(highest).all():
+            raise ValueError("Sampler: a row of scores forbids every id, or holds NaN or inf")
+        with np.errstate(over="ignore"):  # at a low temperature all but the highest go to -inf
+            scores = (scores - highest) / self.temperature
         if self.top_k is None and self.top_p is None:
             return softmax(scores)
         order = np.argsort(-scores, axis=1, kind="stable")
@@ -83,6 +91,9 @@ class Sampler:
 
         Returns:
             Ids (N,), int64; each row takes one random number.
+
+        Raises:
+            ValueError: see `probabilities`.
         """
         cumulated = np.cumsum(self.probabilities(scores), axis=1)
         rng = generator() if self._rng is None else self._rng
