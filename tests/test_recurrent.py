@@ -618,10 +618,17 @@ def test_a_layer_names_the_argument_that_does_not_fit(kind):
 
 
 def test_the_state_of_an_lstm_is_two_arrays():
-    h = np.zeros((1, 2, 4), np.float32)
-    for state in (h, (h, h, h)):
-        with pytest.raises(ValueError, match=rf"^lstm in LSTM: the state must be h_0 and c_0, not {len(state)} array"):
-            nn.LSTM(3, 4)(normal(2, 5, 3, dtype=np.float32), state)
+    layer, cell = nn.LSTM(3, 4), nn.LSTMCell(3, 4)
+    x, h = normal(5, 2, 3, dtype=np.float32), np.zeros((1, 5, 4), np.float32)
+    weights = list(layer.parameters())
+    for call, message in (
+        (lambda: layer(x, h), "lstm in LSTM: the state must be h_0 and c_0, not 1 array"),
+        (lambda: layer(x, (h, h, h)), "lstm in LSTM: the state must be h_0 and c_0, not 3 arrays"),
+        (lambda: cell(x[:, 0], h[0]), "lstm in LSTMCell: the state must be h_0 and c_0, not 5 arrays"),
+        (lambda: F.lstm(x, h[0], *weights), "lstm: the state must be h_0 and c_0, not 5 arrays"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            call()
 
 
 ARGUMENTS = {

@@ -65,6 +65,15 @@ def check_shape(function: str, argument: str, x: Any, shape: tuple[int, ...]) ->
         raise ValueError(f"{function}{in_layer(modes.scope)}: {argument} has the shape {x.shape}; {shape} is needed")
 
 
+def check_pair(function: str, state: Any) -> None:
+    """The state of an LSTM must be two arrays."""
+    if len(state) != 2:
+        raise ValueError(
+            f"{function}{in_layer(modes.scope)}: the state must be h_0 and c_0, not {len(state)} "
+            f"array{'s' * (len(state) > 1)}"
+        )
+
+
 def check_recurrence(
     function: str,
     x: Any,

@@ -19,6 +19,7 @@ from ._checks import (
     check_features,
     check_mask,
     check_ndim,
+    check_pair,
     check_recurrence,
     check_shape,
     check_targets,
@@ -139,6 +140,7 @@ def lstm(
         ValueError: shapes that do not fit, or no steps; the message names the argument.
         TypeError: an argument that is no array or Variable, different dtypes, or a mask that is not boolean.
     """
+    check_pair("lstm", state)
     h, c = state
     weights = {"weight_ih": weight_ih, "weight_hh": weight_hh, "bias_ih": bias_ih, "bias_hh": bias_hh}
     weights["peepholes"] = peepholes

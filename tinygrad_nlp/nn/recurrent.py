@@ -15,7 +15,7 @@ from ..autograd.ops import concatenate, expand_dims, stack, unstack
 from ..backend import Array, get_array_module
 from . import functional as F
 from . import init
-from ._checks import check_arrays, check_ndim, check_shape, mask_of_lengths
+from ._checks import check_arrays, check_ndim, check_pair, check_shape, mask_of_lengths
 from .module import Module, Parameter
 
 
@@ -107,9 +107,6 @@ class _Recurrent(Module):
         if state is None:
             first = [(get_array_module(weight).zeros(size, weight.dtype),) * states] * count
         else:
-            if len(state) != states:
-                where = f"{self.function}{in_layer(modes.scope)}"
-                raise ValueError(f"{where}: the state must be h_0 and c_0, not {len(state)} arrays")
             for name, part in zip(("h_0", "c_0"), state, strict=False):
                 check_arrays(self.function, **{name: part})
                 check_shape(self.function, name, part, (count, *size))
@@ -285,6 +282,8 @@ class LSTM(_Recurrent):
             TypeError: x is no array or Variable, dtypes differ from the weights', the mask is not boolean, or lengths
                 are no integers.
         """
+        if state is not None:
+            check_pair("lstm", state)
         x, state = self._all(x, state, 2, mask, lengths)
         return x, LSTMState(*state)
 
@@ -458,9 +457,9 @@ class LSTMCell(_Cell):
             ValueError: shapes that do not fit.
             TypeError: no arrays or Variables, or different dtypes.
         """
-        h, c = (self._zeros(x),) * 2 if state is None else state
+        state = (self._zeros(x),) * 2 if state is None else state
         sequence = self._sequence("lstm", x)
-        return LSTMState(*F.lstm(sequence, (h, c), **_parameters(self, ""), forget_gate=self.forget_gate)[1])
+        return LSTMState(*F.lstm(sequence, state, **_parameters(self, ""), forget_gate=self.forget_gate)[1])
 
 
 class GRUCell(_Cell):
