@@ -71,14 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=PICTURE, metavar="FILE", help="picture, .png or .svg")
     out = parser.parse_args(arguments).out
     curves = {}
-    for name, sizes, model_of in (("steps T", STEPS, of_steps), ("words V", WORDS, of_words)):
+    for name, symbol, sizes, model_of in (("steps", "T", STEPS, of_steps), ("words", "V", WORDS, of_words)):
         times = [milliseconds(ours(model_of(size))) for size in sizes]
         exponent = slope(sizes, times)
         for size, ms in zip(sizes, times, strict=True):
-            print(f"{name} {size:>7,}  {ms:8.2f} ms  {1e3 * ms / size:8.2f} µs for each")
-        print(f"{name}: time ~ size^{exponent:.2f}")
-        curves[f"{name}, ~ size^{exponent:.2f}"] = sizes, times
-    figure = plot.lines(curves, "T or V", "a training step / ms", log_x=True, log_y=True)
+            print(f"{name} {symbol} {size:>7,}  {ms:8.2f} ms  {1e3 * ms / size:8.2f} µs for each")
+        print(f"{name} {symbol}: time ~ {symbol}^{exponent:.2f}")
+        curves[f"{name} ${symbol}$: time ~ ${symbol}^{{{exponent:.2f}}}$"] = sizes, times
+    figure = plot.lines(curves, "$T$ or $V$", "a training step / ms", log_x=True, log_y=True)
     print(plot.save(figure, out))
 
 

@@ -259,8 +259,8 @@ def test_scaling_prints_times_and_slopes_and_draws_them(monkeypatch, tmp_path, c
     scaling.main(["--out", str(tmp_path / "scaling.png")])
     out = capsys.readouterr().out
     assert asked == [(t, 1_000) for t in scaling.STEPS] + [(35, v) for v in scaling.WORDS]
-    assert "steps T: time ~ size^1.00" in out
-    assert "words V: time ~ size^1.00" in out
+    assert "steps T: time ~ T^1.00" in out
+    assert "words V: time ~ V^1.00" in out
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
 
