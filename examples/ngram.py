@@ -61,6 +61,8 @@ def perplexity(settings: Flags, out: str = "runs/ngram") -> dict[str, list[float
     Returns:
         Those on the test part, by the name of the smoothing, from n = 1 on.
     """
+    if settings.n < 1:
+        raise ValueError(f"--n must be at least 1, not {settings.n}")
     folder = output_folder(out)
     corpus = load_corpus(settings)
     size = len(corpus.vocab)

@@ -10,7 +10,6 @@ in runs/rnn_scratch/. The concise form, with `nn.RNN`, is `python -m examples.la
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +125,7 @@ def perplexity(model: RNNLM, windows: np.ndarray) -> float:
     """exp of the mean loss over windows (N, T + 1), each from a state of zeros."""
     with tn.no_grad():
         scores, _ = model(windows[:, :-1])
-        return math.exp(float(nn.functional.cross_entropy(scores, windows[:, 1:])))
+        return float(np.exp(nn.functional.cross_entropy(scores, windows[:, 1:]).item()))
 
 
 @command
@@ -162,7 +161,7 @@ def main(settings: Settings) -> float:
     print(f"after epoch {epochs}: validation perplexity {figure:.2f}")
     print(f"after training: {model.predict(settings.prefix, 20, corpus)}")
     curves: dict[str, Any] = {
-        "training perplexity": [(epoch, math.exp(loss)) for epoch, loss in trainer.history["loss"]],
+        "training perplexity": [(epoch, np.exp(loss)) for epoch, loss in trainer.history["loss"]],
         "validation perplexity": trainer.history["validation perplexity"],
     }
     print(plot.save(plot.learning_curve(curves), out / "learning_curve.png"))

@@ -9,7 +9,6 @@ by heart: the model is not meant for others.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +69,7 @@ def main(settings: Settings) -> list[float]:
     )
     trainer.fit(loader, settings.epochs)
     losses = np.array([loss for _, loss in trainer.history["loss"]]).reshape(settings.epochs, -1)
-    perplexities = [math.exp(loss) for loss in losses.mean(axis=1)]
+    perplexities = np.exp(losses.mean(axis=1)).tolist()
     print(f"{len(ids):,} words, {len(text)} different ones")
     for epoch in sorted({1, *range(10, settings.epochs + 1, 10), settings.epochs}):
         print(f"epoch {epoch:3d}  perplexity {perplexities[epoch - 1]:7.2f}")

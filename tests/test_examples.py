@@ -358,6 +358,11 @@ def test_the_perplexity_of_a_text_falls_with_n(rhyme, kind, tmp_path, capsys):
     assert f"test {found['Kneser-Ney'][2]:8.1f}" in printed[-1]
 
 
+def test_the_perplexity_of_no_ngrams_is_refused(rhyme, tmp_path):
+    with pytest.raises(SystemExit, match="--n must be at least 1, not 0"):
+        ngram.perplexity(ngram.Settings(text=rhyme, n=0), str(tmp_path))
+
+
 def test_an_ngram_model_writes_the_same_text_with_the_same_seed(rhyme, capsys):
     settings = ngram.Settings(text=rhyme, n=3)
     texts = [ngram.generate(settings, "the dog", 12, seed=seed) for seed in (1, 1, 2)]

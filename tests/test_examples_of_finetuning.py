@@ -246,6 +246,16 @@ def test_a_sentence_has_the_same_scores_alone_and_beside_longer_ones():
     assert not np.array_equal(model(ids, lengths).data, together)  # dropout
 
 
+def test_a_text_without_tokens_has_the_scores_of_the_head_alone():
+    model = TextClassifier("gru", 9, 5, 4, 2)
+    ids, lengths = np.array([[1, 2, 3], [0, 0, 0]]), np.array([3, 0])
+    for rows in (slice(None), slice(1, None)):
+        scores = model(ids[rows], lengths[rows])
+        np.testing.assert_array_equal(scores.data[-1], model.head.bias.data)
+        scores.sum().backward()
+    assert all(np.isfinite(parameter.grad).all() for parameter in model.rnn.parameters())
+
+
 # --- the command line -------------------------------------------------------------------------------------------------
 
 

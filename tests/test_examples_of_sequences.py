@@ -134,6 +134,21 @@ def test_the_rnnlm_learns_1000_words_by_heart(tmp_path, capsys):
     assert (tmp_path / "perplexity.png").is_file()
 
 
+@pytest.mark.parametrize("example", [rnnlm, rnn_scratch])
+def test_a_perplexity_beyond_all_numbers_is_infinite(example, tmp_path, monkeypatch):
+    ids = np.random.default_rng(0).integers(9, size=300)
+    corpus = Corpus(Characters(), Vocab("it has al"), ids[:200] % 7, ids[200:250] % 7, ids[250:] % 7)
+    settings = example.Settings(lr=1e6, epochs=2, out=str(tmp_path), batch_size=10)
+    if example is rnnlm:
+        monkeypatch.setattr(rnnlm, "load_ptb", lambda: corpus)
+    else:
+        monkeypatch.setattr(rnn_scratch, "load_time_machine", lambda tokenizer: corpus)
+        settings = dataclasses.replace(settings, max_norm=1e6, train=150, valid=50, num_steps=5)
+    with pytest.warns(RuntimeWarning, match="overflow encountered in exp"):
+        found = example.main(settings)
+    assert np.max(found) == np.inf
+
+
 # --- gradients --------------------------------------------------------------------------------------------------------
 
 

@@ -42,9 +42,10 @@ class TextClassifier(nn.Module):
         nn.init.uniform_(self.embed.weight, 0.1)
 
     def forward(self, x: np.ndarray, lengths: np.ndarray) -> tn.Variable:
-        """Ids (N, T), padded at their ends, and how many of each row are real (N,), 1 or more → scores (N, C)."""
-        x = x[:, : lengths.max()]
+        """Ids (N, T), padded at their ends, and how many of each row are real (N,) → scores (N, C)."""
+        x = x[:, : max(1, lengths.max())]
         hs, _ = self.rnn(self.drop(self.embed(x)), lengths=lengths)
-        share = lengths_to_mask(lengths, x.shape[1]) / lengths[:, None]  # of each step in the mean; 0 for the padding
+        # Of each step in the mean: 0 for the padding, and for all of a text without tokens.
+        share = lengths_to_mask(lengths, x.shape[1]) / np.maximum(lengths, 1)[:, None]
         mean = (hs * share[:, :, None].astype(hs.dtype)).sum(axis=1)
         return self.head(self.drop(mean))
