@@ -117,6 +117,11 @@ def test_as_linear_scores_each_word():
         embed.as_linear(normal(4, 2))
 
 
+def test_a_cross_entropy_of_no_classes_says_so():
+    with pytest.raises(ValueError, match="^cross_entropy: the logits of no classes"):
+        F.cross_entropy(normal(3, 0), np.full(3, -100))
+
+
 # --- linear cross-entropy ---------------------------------------------------------------------------------------------
 
 
@@ -139,6 +144,7 @@ def test_linear_cross_entropy_names_what_does_not_fit():
     x, weight, targets = normal(2, 3), normal(5, 3), np.array([0, 4])
     for changed, error, message in (
         ({"linear_weight": weight[:, :2]}, ValueError, "x has 3 features (2, 3), linear_weight (5, 2) needs 2"),
+        ({"linear_weight": weight[:0]}, ValueError, "linear_weight of no classes; a softmax needs one at least"),
         ({"linear_weight": weight[0]}, ValueError, "linear_weight has the shape (3,); (V, D) is needed"),
         ({"linear_bias": normal(4)}, ValueError, "linear_bias has the shape (4,); (5,) is needed"),
         ({"targets": [1]}, ValueError, "targets have the shape (1,); x of (2, 3) need (2,)"),

@@ -143,6 +143,8 @@ def check_targets(
             f"{function}{in_layer(modes.scope)}: targets have the shape {targets.shape}; "
             f"{argument} of {x.shape} need {x.shape[:-1]}"
         )
+    if not classes:
+        raise ValueError(f"{function}{in_layer(modes.scope)}: {of} of no classes; a softmax needs one at least")
     wrong = targets[((targets < 0) | (targets >= classes)) & (targets != ignore_index)]
     if wrong.size:
         raise IndexError(
