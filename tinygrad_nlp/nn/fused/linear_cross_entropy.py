@@ -29,11 +29,9 @@ class LinearCrossEntropy(Fused):
     it makes the logits, writes their gradient in their place, and takes its products with x and W while it is in cache.
     All that is done in forward; backward has nothing left to do but to multiply. Rows that do not count are left out.
 
-    Threads share the words: each makes the exponentials of its own logits; then, when the sum of all is known, the
-    gradient of its weights. Where words are few, each takes some of the rows, with all words.
-
-    What keeps exponentials from overflowing is that the highest logit of a row is subtracted before. But to find it and
-    to subtract it are two passes of six: only a block whose sums come out very large or small is made again that way.
+    Threads share the words: each makes the logits of its own; then, when the highest of all words is known, their
+    exponentials; and, when the sum of these is known, the gradient of its weights. Where words are few, each takes some
+    of the rows, with all words. The highest is subtracted only where the exponentials need it: that is one pass of six.
 
     Args:
         targets: ids (R,), int, one for each row.
@@ -58,16 +56,14 @@ class LinearCrossEntropy(Fused):
         to_x, to_weight, to_bias = ([edge is not None for edge in self.edges or ()] + [False] * 3)[:3]
         dx = xp.zeros(x.shape, x.dtype) if to_x else None
         losses = xp.empty(len(rows), x.dtype)
-        least = float(np.finfo(x.dtype).tiny) ** (1 / 3)  # of float32: 2e-13. What is lost is 1e-25 of it, or less
         most = max(_IN_CACHE // len(weight), min(_ROWS, _BLOCK // len(weight)), _FEWEST_ROWS)
 
         def run(team: _Team) -> None:
             for block in team.blocks(most):
                 here = rows[block]
-                sums = sum(team.each(_Share.exponentials, x=here, targets=targets[block]))
-                if not ((sums > least) & (sums < 1 / least)).all():
-                    highest = functools.reduce(xp.maximum, team.each(_Share.highest, x=here))
-                    sums = sum(team.each(_Share.exponentials, x=here, targets=targets[block], shift=highest))
+                highest = functools.reduce(xp.maximum, team.each(_Share.scores, x=here))
+                shift = None if _small(highest) else highest
+                sums = sum(team.each(_Share.exponentials, shift=shift, targets=targets[block]))
                 losses[block] = xp.log(sums)[:, 0]
                 for share in team.shares:
                     losses[block][share.hits] -= share.at_hits
@@ -99,6 +95,11 @@ def _split(rows: Array, weight: Array) -> list[tuple[slice, list[slice]]]:
         return [(slice(0, len(rows)), slices(len(weight), min(threads, len(weight) // _MANY_WORDS)))]
     threads = max(1, min(threads, rows.size * len(weight) // _WORK))
     return [(part, [slice(0, len(weight))]) for part in slices(len(rows), threads)]
+
+
+def _small(highest: Array) -> bool:
+    """Whether the exponentials of these rows can be taken as they are: far from what float32 cannot hold."""
+    return isinstance(highest, np.ndarray) and highest.dtype.itemsize > 2 and bool(abs(highest).max(initial=0) < 30)
 
 
 def _sum(gradients: list[Any]) -> Array | None:
@@ -166,24 +167,8 @@ class _Share:
         self.memory = get_array_module(weight).empty((0, len(self.weight)), weight.dtype)
         self.first = True
 
-    def exponentials(self, x: Array, targets: Array, shift: Array | None = None) -> Array:
-        """Make those of a block (n, D), of the logits less the shift (n, 1); returns their sums (n, 1)."""
-        xp, logits = get_array_module(x), self.make_logits(x)
-        if shift is not None:
-            logits -= shift
-        self.hits = xp.flatnonzero((targets >= self.words.start) & (targets < self.words.stop))
-        self.columns = targets[self.hits] - self.words.start
-        self.at_hits = logits[self.hits, self.columns]
-        with np.errstate(over="ignore"):
-            xp.exp(logits, out=logits)
-            return matmul(logits, xp.ones((logits.shape[1], 1), logits.dtype))  # in a third of the time of sum()
-
-    def highest(self, x: Array) -> Array:
-        """The highest logit of each row of a block (n, D), (n, 1)."""
-        return self.make_logits(x).max(axis=1, keepdims=True)
-
-    def make_logits(self, x: Array) -> Array:
-        """Write W x + b of a block (n, D) to `logits`."""
+    def scores(self, x: Array) -> Array:
+        """Make the logits of a block (n, D); returns the highest of each row (n, 1)."""
         if len(self.memory) < len(x):  # one more than needed: blocks differ by a row
             # Of few words the rows of memory are short; their columns are what NumPy's loops are better passed along.
             order: Any = "F" if len(self.weight) < 256 else "C"
@@ -191,7 +176,18 @@ class _Share:
         self.logits = matmul(x, self.weight.T, out=self.memory[: len(x)])
         if self.bias is not None:
             self.logits += self.bias
-        return self.logits
+        return self.logits.max(axis=1, keepdims=True)
+
+    def exponentials(self, shift: Array | None, targets: Array) -> Array:
+        """Make exponentials of the logits, less `shift` (n, 1) where it is given; returns their sums (n, 1)."""
+        xp, logits = get_array_module(targets), self.logits
+        if shift is not None:
+            logits -= shift
+        self.hits = xp.flatnonzero((targets >= self.words.start) & (targets < self.words.stop))
+        self.columns = targets[self.hits] - self.words.start
+        self.at_hits = logits[self.hits, self.columns]
+        xp.exp(logits, out=logits)
+        return matmul(logits, xp.ones((logits.shape[1], 1), logits.dtype))  # in a third of the time of sum()
 
     def gradients(self, x: Array, sums: Array, factor: Array, to_x: bool) -> Any:
         """Add to the gradients of weight and bias, and return that of x (n, D) over `factor`, as far as wanted.
