@@ -118,7 +118,7 @@ def test_as_linear_scores_each_word():
 
 
 def test_a_cross_entropy_of_no_classes_says_so():
-    with pytest.raises(ValueError, match="^cross_entropy: the logits of no classes"):
+    with pytest.raises(ValueError, match=r"^cross_entropy: the logits of no classes"):
         F.cross_entropy(normal(3, 0), np.full(3, -100))
 
 
