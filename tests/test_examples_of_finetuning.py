@@ -135,44 +135,42 @@ def lm(tmp_path):
     return finetune.pretrain(settings(tmp_path / "lm"), PARTS)
 
 
-@pytest.mark.parametrize(
-    ("epochs", "learned"), [(1, ["head"]), (2, ["rnn", "head"]), (3, ["embed", "rnn", "head"])]
-)  # fmt: skip
-def test_layers_begin_as_those_of_the_language_model_and_learn_from_the_top(lm, tmp_path, monkeypatch, epochs, learned):
-    models = []
+@pytest.fixture
+def classifiers(monkeypatch):
+    """Those that fine-tuning makes from here on."""
+    made = []
 
     class Watched(TextClassifier):
         def __init__(self, *args):
             super().__init__(*args)
-            models.append(self)
+            made.append(self)
 
     monkeypatch.setattr(finetune, "TextClassifier", Watched)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("epochs", "learned"), [(1, ["head"]), (2, ["rnn", "head"]), (3, ["embed", "rnn", "head"])]
+)  # fmt: skip
+def test_layers_begin_as_those_of_the_language_model_and_learn_from_the_top(lm, tmp_path, classifiers, epochs, learned):
     parts = [finetune.encode(part, lm.vocab) for part in PARTS]
     finetune.learn(settings(tmp_path, epochs=epochs), "pre-trained", 0, lm, *parts)
     before = lm.model.state_dict()
     changed = {
         name.split(".")[0]
-        for name, array in models[0].state_dict().items()
+        for name, array in classifiers[0].state_dict().items()
         if name not in before or not np.array_equal(array, before[name])
     }
     assert changed == set(learned)
 
 
 @pytest.mark.parametrize("start", finetune.STARTS)
-def test_a_classifier_has_one_bias_as_the_language_model(lm, tmp_path, monkeypatch, start):
-    models = []
-
-    class Watched(TextClassifier):
-        def __init__(self, *args):
-            super().__init__(*args)
-            models.append(self)
-
-    monkeypatch.setattr(finetune, "TextClassifier", Watched)
+def test_a_classifier_has_one_bias_as_the_language_model(lm, tmp_path, classifiers, start):
     parts = [finetune.encode(part, lm.vocab) for part in PARTS]
     finetune.learn(settings(tmp_path), start, 0, lm, *parts)  # four epochs: all layers learn in the end
-    assert not models[0].rnn.bias_hh_l0.data.any()
+    assert not classifiers[0].rnn.bias_hh_l0.data.any()
     before = lm.model.rnn.bias_ih_l0.data if start == "pre-trained" else 0
-    assert (models[0].rnn.bias_ih_l0.data != before).any()
+    assert (classifiers[0].rnn.bias_ih_l0.data != before).any()
 
 
 def test_each_layer_has_a_rate_of_its_own(lm, tmp_path, monkeypatch):
