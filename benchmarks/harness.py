@@ -23,9 +23,11 @@ Step = Callable[[], object]
 
 ROUNDS = 15
 SAMPLE_SECONDS = 0.02
-# Long enough for the worker threads of both sides' BLAS to stop waiting busily. Measured: a PyTorch step of
-# 28 ms took 53 ms right after OpenBLAS products, 32 ms after a pause of 30 ms, and 28 ms after one of 50 ms.
-SETTLE_SECONDS = 0.06
+# A system that was at rest may leave two threads on one core for so long: the first step after a pause of 200 ms took
+# 58 ms where the next ones took 37.
+WARM_UP_SECONDS = 0.1
+SETTLE_SECONDS = 0.01
+SETTLES_AT_MOST = 100
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,8 @@ def interleave(
 ) -> dict[str, float]:
     """Time all sides in turns (A B C A B C …), so that a machine that slows down does so for each of them.
 
-    A turn is a pause, in which the worker threads of the side before go to sleep; a sample that is thrown away,
-    in which this side's threads and caches wake up; and the sample that counts.
+    A turn is a pause, until the worker threads of the side before sleep; steps that do not count, in which this side's
+    threads and caches wake up; and the sample that counts.
 
     Args:
         sides: steps by name, timed in this order.
@@ -175,21 +177,32 @@ def interleave(
     Returns:
         Each side's median seconds per step.
     """
-    lengths = {name: _steps_per_sample(step) for name, step in sides.items()}
+    lengths = {name: _steps_of_turn(step) for name, step in sides.items()}
     samples: dict[str, list[float]] = {name: [] for name in sides}
     for i in range(rounds):
         progress(i)
         for name, step in sides.items():
-            time.sleep(SETTLE_SECONDS)
-            _time(step, lengths[name])
-            samples[name].append(_time(step, lengths[name]))
+            warm_up, sample = lengths[name]
+            _settle()
+            _time(step, warm_up)
+            samples[name].append(_time(step, sample))
     return {name: statistics.median(values) for name, values in samples.items()}
 
 
-def _steps_per_sample(step: Step) -> int:
-    """As many steps as take `SAMPLE_SECONDS`, at least one: a step of microseconds is too short for a clock."""
+def _steps_of_turn(step: Step) -> tuple[int, int]:
+    """How many steps warm up and how many are the sample, at least one each: a clock does not see microseconds well."""
     step()  # the first step also compiles, or makes the optimizer's state
-    return max(1, math.ceil(SAMPLE_SECONDS / _time(step, 3)))
+    seconds = _time(step, 3)
+    return max(1, math.ceil(WARM_UP_SECONDS / seconds)), max(1, math.ceil(SAMPLE_SECONDS / seconds))
+
+
+def _settle() -> None:
+    """Wait until no thread of this process computes: BLAS's wait busily for the next product, for 25 to 110 ms."""
+    for _ in range(SETTLES_AT_MOST):
+        before = time.process_time()
+        time.sleep(SETTLE_SECONDS)
+        if time.process_time() - before < SETTLE_SECONDS / 10:
+            return
 
 
 def _time(step: Step, repeats: int) -> float:

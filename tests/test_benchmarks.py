@@ -1,6 +1,7 @@
 """The benchmarks' bookkeeping: turns, floors, rows and the command line. Nothing here asserts a time."""
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -72,28 +73,51 @@ def fake_torch(monkeypatch):
 # --- timing -----------------------------------------------------------------------------------------------------------
 
 
-def test_sides_take_turns_and_the_first_sample_of_a_turn_is_thrown_away(monkeypatch):
+def test_sides_take_turns_and_the_first_steps_of_a_turn_do_not_count(monkeypatch):
     events = []
-    monkeypatch.setattr(harness, "SAMPLE_SECONDS", 0.0)  # one step is a sample
-    monkeypatch.setattr(harness.time, "sleep", lambda seconds: events.append("pause"))
+    monkeypatch.setattr(harness, "_steps_of_turn", lambda step: (2, 1))
+    monkeypatch.setattr(harness, "_settle", lambda: events.append("pause"))
     rounds = []
     medians = harness.interleave(
         {"a": lambda: events.append("a"), "b": lambda: events.append("b")}, rounds=3, progress=rounds.append
     )
-    first_pause = events.index("pause")
-    assert events[first_pause:] == ["pause", "a", "a", "pause", "b", "b"] * 3
+    assert events == ["pause", "a", "a", "a", "pause", "b", "b", "b"] * 3
     assert rounds == [0, 1, 2]
     assert medians.keys() == {"a", "b"}
 
 
 def test_the_median_is_taken(monkeypatch):
-    discarded = 9
-    samples = (discarded, 1, discarded, 5, discarded, 100)
+    warm_up = 9
+    samples = (warm_up, 1, warm_up, 5, warm_up, 100)
     ticks = iter([tick for sample in samples for tick in (0, sample)])  # when it starts, when it ends
     monkeypatch.setattr(harness.time, "perf_counter", lambda: next(ticks))
-    monkeypatch.setattr(harness.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(harness, "_steps_per_sample", lambda step: 1)
+    monkeypatch.setattr(harness, "_settle", lambda: None)
+    monkeypatch.setattr(harness, "_steps_of_turn", lambda step: (1, 1))
     assert harness.interleave({"a": nothing}, rounds=3) == {"a": 5}
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.001, (100, 20)), (0.03, (4, 1)), (7.0, (1, 1))])
+def test_short_steps_are_taken_more_often(monkeypatch, seconds, expected):
+    ticks = iter([0, 3 * seconds])
+    monkeypatch.setattr(harness.time, "perf_counter", lambda: next(ticks))
+    assert harness._steps_of_turn(nothing) == expected
+
+
+def test_a_turn_waits_until_the_threads_of_the_last_one_rest(monkeypatch):
+    processor = iter([0.0, 0.02, 0.02, 0.04, 0.04, 0.0401])  # two threads busy, twice, and then none
+    pauses = []
+    monkeypatch.setattr(harness.time, "process_time", lambda: next(processor))
+    monkeypatch.setattr(harness.time, "sleep", pauses.append)
+    harness._settle()
+    assert len(pauses) == 3
+
+
+def test_a_thread_that_never_rests_is_not_waited_for_forever(monkeypatch):
+    processor = itertools.count()
+    monkeypatch.setattr(harness.time, "process_time", lambda: next(processor))
+    monkeypatch.setattr(harness.time, "sleep", lambda seconds: None)
+    harness._settle()
+    assert next(processor) == 2 * harness.SETTLES_AT_MOST
 
 
 # --- floors -----------------------------------------------------------------------------------------------------------
