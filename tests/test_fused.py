@@ -640,7 +640,37 @@ def test_huge_logits_stay_finite_in_the_linear_cross_entropy():
         assert all(np.isfinite(g).all() for g in tn.grad(loss, inputs))
 
 
-@pytest.mark.parametrize("height", [-1e3, -85, -29.9, 0, 29.9, 30.1, 88, 1e3])
+@pytest.fixture
+def safe_blocks(monkeypatch):
+    """Of how many blocks the highest logits are looked for."""
+    found = []
+    highest = linear_cross_entropy._Share.highest
+    monkeypatch.setattr(linear_cross_entropy._Share, "highest", lambda *a, **k: found.append(1) or highest(*a, **k))
+    return found
+
+
+def test_once_a_block_of_logits_is_too_high_the_rest_is_not_tried_without_the_highest(safe_blocks, monkeypatch):
+    monkeypatch.setattr(linear_cross_entropy, "_BLOCK", 1)
+    monkeypatch.setattr(linear_cross_entropy, "_IN_CACHE", 1)
+    monkeypatch.setattr(linear_cross_entropy, "_FEWEST_ROWS", 2)
+    x, weight, targets = linear_cross_entropy_inputs(rows=8, classes=5)
+    fused.LinearCrossEntropy(targets, -1)(*leaves([x, weight]))
+    assert not safe_blocks
+    x[2:4] *= 100
+    loss = fused.LinearCrossEntropy(targets, -1)(*(inputs := leaves([x, weight])))
+    assert len(safe_blocks) == 3  # the second block of four and those behind it
+    expected = fused.CrossEntropy(targets, -1)(tn.linear(*(same := leaves([x, weight]))))
+    np.testing.assert_allclose(loss.data, expected.data, rtol=1e-5)
+    assert_all_close(tn.grad(loss, inputs), tn.grad(expected, same), rtol=1e-4, atol=1e-6)
+
+
+def test_nan_is_no_reason_to_stop():
+    x, weight, targets = linear_cross_entropy_inputs(rows=3, classes=5)
+    x[1] = np.nan
+    assert np.isnan(fused.LinearCrossEntropy(targets, -1)(x, weight).data)
+
+
+@pytest.mark.parametrize("height", [-1e3, -85, -62, -50, 0, 50, 62, 88, 1e3])
 def test_how_high_all_logits_lie_does_not_matter_to_the_linear_cross_entropy(height):
     x, weight, targets = linear_cross_entropy_inputs(rows=6, classes=40)
     arrays = [x, weight, np.full(len(weight), height, np.float32)]

@@ -1,10 +1,10 @@
 """The library's own threads, in place of BLAS's: over the parts of a batch, and for large matrix products.
 
 NumPy's element-by-element loops use one core, and let go of the interpreter lock while they run: two halves of a batch
-pass through a time loop side by side. OpenBLAS's threads are in the way of that, as they wait busily for 25 ms after
-each product. A step of the date model took 57 ms where both kinds of threads took turns, and 33 ms with these alone. So
-BLAS is held to one thread while this library computes. How many threads there are is what BLAS was set to: the number
-of cores, or what the user wants (`OMP_NUM_THREADS`, threadpoolctl).
+pass through a time loop side by side. OpenBLAS's threads are in the way of that, as they wait busily for 25 to 110 ms
+after each product. A step of the date model took 57 ms where both kinds of threads took turns, and 33 ms with these
+alone. So BLAS is held to one thread while this library computes. How many threads there are is what BLAS was set to:
+the number of cores, or what the user wants (`OMP_NUM_THREADS`, threadpoolctl).
 
 Where for a while there was nothing to share but products, BLAS's threads do them, as they need not be woken: in 100
 layers of 256, batch 1,024, the products take 108 ms so and 140 ms with these threads. Which of them multiply is decided

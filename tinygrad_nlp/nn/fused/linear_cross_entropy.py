@@ -29,9 +29,10 @@ class LinearCrossEntropy(Fused):
     it makes the logits, writes their gradient in their place, and takes its products with x and W while it is in cache.
     All that is done in forward; backward has nothing left to do but to multiply. Rows that do not count are left out.
 
-    Threads share the words: each makes the logits of its own; then, when the highest of all words is known, their
-    exponentials; and, when the sum of these is known, the gradient of its weights. Where words are few, each takes some
-    of the rows, with all words. The highest is subtracted only where the exponentials need it: that is one pass of six.
+    Threads share the words: each makes the logits of its own and their exponentials; then, when the sum over all words
+    is known, the gradient of its weights. Where words are few, each takes some of the rows, with all words. To look for
+    the highest logit of a row and to subtract it would be two passes of six: that is left out until a sum turns out too
+    large or too small. Then the block is made again, and those behind it are made so at once.
 
     Args:
         targets: ids (R,), int, one for each row.
@@ -59,11 +60,15 @@ class LinearCrossEntropy(Fused):
         most = max(_IN_CACHE // len(weight), min(_ROWS, _BLOCK // len(weight)), _FEWEST_ROWS)
 
         def run(team: _Team) -> None:
+            as_they_are = isinstance(rows, np.ndarray) and rows.dtype.itemsize > 2
             for block in team.blocks(most):
                 here = rows[block]
-                highest = functools.reduce(xp.maximum, team.each(_Share.scores, x=here))
-                shift = None if _small(highest) else highest
-                sums = sum(team.each(_Share.exponentials, shift=shift, targets=targets[block]))
+                if as_they_are:
+                    sums = sum(team.each(_Share.exponentials, x=here, targets=targets[block]))
+                    as_they_are = _within_range(sums)
+                if not as_they_are:
+                    highest = functools.reduce(xp.maximum, team.each(_Share.highest, x=here))
+                    sums = sum(team.each(_Share.exponentials, x=here, targets=targets[block], shift=highest))
                 losses[block] = xp.log(sums)[:, 0]
                 for share in team.shares:
                     losses[block][share.hits] -= share.at_hits
@@ -97,9 +102,9 @@ def _split(rows: Array, weight: Array) -> list[tuple[slice, list[slice]]]:
     return [(part, [slice(0, len(weight))]) for part in slices(len(rows), threads)]
 
 
-def _small(highest: Array) -> bool:
-    """Whether the exponentials of these rows can be taken as they are: far from what float32 cannot hold."""
-    return isinstance(highest, np.ndarray) and highest.dtype.itemsize > 2 and bool(abs(highest).max(initial=0) < 30)
+def _within_range(sums: Array) -> bool:
+    """Whether sums of exponentials, and 1 / (sum · rows) times x, stay far from 1e±38, the end of float32."""
+    return bool(((sums > 1e-25) & (sums < 1e25)).all())
 
 
 def _sum(gradients: list[Any]) -> Array | None:
@@ -167,8 +172,8 @@ class _Share:
         self.memory = get_array_module(weight).empty((0, len(self.weight)), weight.dtype)
         self.first = True
 
-    def scores(self, x: Array) -> Array:
-        """Make the logits of a block (n, D); returns the highest of each row (n, 1)."""
+    def scores(self, x: Array) -> None:
+        """Make the logits of a block (n, D)."""
         if len(self.memory) < len(x):  # one more than needed: blocks differ by a row
             # Of few words the rows of memory are short; their columns are what NumPy's loops are better passed along.
             order: Any = "F" if len(self.weight) < 256 else "C"
@@ -176,18 +181,30 @@ class _Share:
         self.logits = matmul(x, self.weight.T, out=self.memory[: len(x)])
         if self.bias is not None:
             self.logits += self.bias
+
+    def highest(self, x: Array) -> Array:
+        """Make the logits of a block (n, D); returns the highest of each row (n, 1)."""
+        self.scores(x)
         return self.logits.max(axis=1, keepdims=True)
 
-    def exponentials(self, shift: Array | None, targets: Array) -> Array:
-        """Make exponentials of the logits, less `shift` (n, 1) where it is given; returns their sums (n, 1)."""
-        xp, logits = get_array_module(targets), self.logits
-        if shift is not None:
-            logits -= shift
+    def exponentials(self, x: Array, targets: Array, shift: Array | None = None) -> Array:
+        """Make exponentials of the logits of a block (n, D); returns their sums (n, 1).
+
+        With `shift` (n, 1), `highest` made the logits, and this is subtracted from them. Without it, sums may be
+        infinite or 0.
+        """
+        xp = get_array_module(targets)
+        if shift is None:
+            self.scores(x)
+        else:
+            self.logits -= shift
+        logits = self.logits
         self.hits = xp.flatnonzero((targets >= self.words.start) & (targets < self.words.stop))
         self.columns = targets[self.hits] - self.words.start
         self.at_hits = logits[self.hits, self.columns]
-        xp.exp(logits, out=logits)
-        return matmul(logits, xp.ones((logits.shape[1], 1), logits.dtype))  # in a third of the time of sum()
+        with np.errstate(over="ignore" if shift is None else None):
+            xp.exp(logits, out=logits)
+            return matmul(logits, xp.ones((logits.shape[1], 1), logits.dtype))  # in a third of the time of sum()
 
     def gradients(self, x: Array, sums: Array, factor: Array, to_x: bool) -> Any:
         """Add to the gradients of weight and bias, and return that of x (n, D) over `factor`, as far as wanted.
