@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.harness import Result, measure
+from benchmarks.child import row
+from benchmarks.harness import Result, apart
 from benchmarks.workloads import WORKLOADS
 
 # Heading and the field of `Result` under it.
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not given or not named:
             parser.error(f"unknown workload {given!r}; choose from {', '.join(WORKLOADS)}")
         names += [name for name in named if name not in names]
-    results = [measure(WORKLOADS[name], compiled=options.compile) for name in names]
+    results = apart(row, names, [options.compile] * len(names))
     print(file=sys.stderr)  # ends the line of progress
     print(table(results))
     if options.json:

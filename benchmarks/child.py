@@ -1,14 +1,19 @@
-"""A process that runs one side of one workload alone and prints its peak memory: `WORKLOAD ours|torch`.
+"""What runs in a process of its own: a row, and for its memory each side (`WORKLOAD ours|torch` prints the peak).
 
-The harness starts it, so that neither side's memory holds the other's library.
+Neither side's memory shall hold the other's library, and no row be faster or slower for what another one left.
 """
 
 import sys
 
-from benchmarks.harness import peak_mb
+from benchmarks.harness import Result, measure, peak_mb
 from benchmarks.workloads import WORKLOADS
 
 STEPS = 10  # from the second on, a step needs no more memory than the one before
+
+
+def row(name: str, compiled: bool) -> Result:
+    """Measure a workload."""
+    return measure(WORKLOADS[name], compiled=compiled)
 
 
 def main(name: str, side: str) -> None:

@@ -6,19 +6,22 @@ products alone. How the comparison is made fair is told in `benchmarks/README.md
 
 import importlib.util
 import math
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import threadpoolctl
 
+T = TypeVar("T")
 Step = Callable[[], object]
 
 ROUNDS = 15
@@ -105,6 +108,18 @@ class Result:
     torch_peak_mb: float | None
     threads: int
     blas: str
+
+
+def apart(function: Callable[..., T], *arguments: Iterable[Any]) -> list[T]:
+    """Call `function` with the first of all arguments, with the second, and so on, each time in a new process.
+
+    Args:
+        function: that of a module, which a new process can import.
+        *arguments: as for `map`; what can be pickled.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=spawn, max_tasks_per_child=1) as processes:
+        return list(processes.map(function, *arguments))
 
 
 def measure(workload: Workload, *, compiled: bool = False, rounds: int = ROUNDS) -> Result:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import os
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
@@ -12,7 +13,7 @@ from types import ModuleType
 import pytest
 
 import benchmarks.__main__ as command
-from benchmarks import harness, scaling
+from benchmarks import child, harness, scaling
 from benchmarks.harness import Product, Result, Workload
 from benchmarks.workloads import WORKLOADS, dates, spiral
 
@@ -120,6 +121,12 @@ def test_a_thread_that_never_rests_is_not_waited_for_forever(monkeypatch):
     assert next(processor) == 2 * harness.SETTLES_AT_MOST
 
 
+def test_each_call_apart_has_a_process_of_its_own():
+    processes = harness.apart(eval, ["__import__('os').getpid()"] * 2)
+    assert len({os.getpid(), *processes}) == 3
+    assert harness.apart(pow, [2, 3], [5, 4]) == [32, 81]
+
+
 # --- floors -----------------------------------------------------------------------------------------------------------
 
 
@@ -212,16 +219,23 @@ def test_peak_memory_is_of_the_process_itself():
 # --- command line -----------------------------------------------------------------------------------------------------
 
 
-def test_the_command_prints_a_table_and_writes_json(monkeypatch, tmp_path, capsys):
+@pytest.fixture
+def asked(monkeypatch):
+    """Measures nothing; holds the names of the workloads that were asked for, and whether compiled."""
     calls = []
 
-    def measure(workload, compiled):
-        calls.append((workload.name, compiled))
-        return result(name=workload.name)
+    def apart(function, names, compiled):
+        assert function is child.row
+        calls.append((names, *set(compiled)))
+        return [result(name=name) for name in names]
 
-    monkeypatch.setattr(command, "measure", measure)
+    monkeypatch.setattr(command, "apart", apart)
+    return calls
+
+
+def test_the_command_prints_a_table_and_writes_json(asked, tmp_path, capsys):
     command.main(["overhead", "spiral", "--compile", "--json", str(tmp_path / "results.json")])
-    assert calls == [("overhead", True), ("spiral", True)]
+    assert asked == [(["overhead", "spiral"], True)]
     rows = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert [row["name"] for row in rows] == ["overhead", "spiral"]
     assert [list(row) for row in rows] == [KEYS, KEYS]
@@ -229,19 +243,15 @@ def test_the_command_prints_a_table_and_writes_json(monkeypatch, tmp_path, capsy
     assert capsys.readouterr().out.count("0.0510") == 2
 
 
-def test_without_names_all_workloads_are_measured(monkeypatch):
-    names = []
-    monkeypatch.setattr(command, "measure", lambda w, compiled: names.append(w.name) or result(name=w.name))
+def test_without_names_all_workloads_are_measured(asked):
     command.main([])
-    assert names == list(WORKLOADS)
-    assert names[:3] == ["spiral", "dates", "overhead"]
+    assert asked == [(list(WORKLOADS), False)]
+    assert list(WORKLOADS)[:3] == ["spiral", "dates", "overhead"]
 
 
-def test_the_beginning_of_names_selects_a_group_and_each_is_measured_once(monkeypatch):
-    names = []
-    monkeypatch.setattr(command, "measure", lambda w, compiled: names.append(w.name) or result(name=w.name))
+def test_the_beginning_of_names_selects_a_group_and_each_is_measured_once(asked):
     command.main(["op_mul", "graph_1000", "op_mul_10"])
-    assert names == ["op_mul_10", "op_mul_10000", "graph_1000"]
+    assert asked == [(["op_mul_10", "op_mul_10000", "graph_1000"], False)]
 
 
 def test_an_unknown_workload_is_an_error_that_names_the_known(capsys):
