@@ -796,6 +796,28 @@ def test_a_table_that_is_also_used_as_a_matrix_gets_one_dense_gradient(look_up_f
     np.testing.assert_array_equal(table.grad, 2 * table.data + [[0, 0], [0, 0], [2, 2]])
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_rows_are_added_in_place_only_where_nobody_else_holds_the_dense_gradient(held):
+    made = []
+
+    class Rows(Function):
+        def forward(self, table):
+            return table.sum(axis=1)
+
+        def backward(self, gy):
+            made.append(gy[:, None] * np.ones(2))
+            return made[0].view() if held else made[0]
+
+    table = leaf(np.ones((3000, 2)))
+    picked = tn.embedding([2, 7, 2], table)  # older than the rows: its gradient comes second
+    (Rows()(table).sum() + picked.sum()).backward()
+    expected = np.ones((3000, 2))
+    expected[[2, 7]] += [[2], [1]]
+    np.testing.assert_array_equal(table.grad, expected)
+    assert np.shares_memory(table.grad, made[0]) != held
+    assert (made[0] == 1).all() == held
+
+
 @pytest.mark.parametrize("look_up_first", [True, False])
 def test_row_sparse_and_dense_gradients_accumulate(look_up_first):
     table = leaf(np.ones((3, 2)))

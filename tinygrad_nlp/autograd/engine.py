@@ -213,6 +213,8 @@ def backpropagate(
             elif edge in owned and type(g) is type(total):
                 total += g
                 table[edge] = total
+            elif edge in owned and type(g) is RowSparse and type(total) is _ndarray:  # a table that is tied
+                g.add_to(total)
             else:
                 table[edge] = total + g
                 owned.add(edge)

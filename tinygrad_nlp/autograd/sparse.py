@@ -68,12 +68,16 @@ class RowSparse:
             xp = get_array_module(self.values)
             rows = xp.concatenate((self.rows, other.rows))
             return RowSparse(rows, xp.concatenate((self.values, other.values)), self.shape)
-        compact = self.coalesce()
         dense = other.astype(np.result_type(self.dtype, other.dtype))  # always a copy
-        dense[compact.rows] += compact.values
+        self.add_to(dense)
         return dense
 
     __radd__ = __add__
+
+    def add_to(self, dense: Array) -> None:
+        """Add these rows to an array (V, …), in place."""
+        compact = self.coalesce()
+        dense[compact.rows] += compact.values
 
     def __repr__(self) -> str:
         return f"RowSparse({len(self.rows)} rows of {self.shape}, {self.dtype})"
