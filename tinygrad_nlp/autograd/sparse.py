@@ -75,7 +75,11 @@ class RowSparse:
     __radd__ = __add__
 
     def add_to(self, dense: Array) -> None:
-        """Add these rows to an array (V, …), in place."""
+        """Add these rows to an array in place.
+
+        Args:
+            dense: (V, …), writable.
+        """
         compact = self.coalesce()
         dense[compact.rows] += compact.values
 
