@@ -1,9 +1,7 @@
-"""What runs in a process of its own: a row, and for its memory each side (`WORKLOAD ours|torch` prints the peak).
+"""What runs in a process of its own: a row, and each of its sides for the memory.
 
 Neither side's memory shall hold the other's library, and no row be faster or slower for what another one left.
 """
-
-import sys
 
 from benchmarks.harness import Result, measure, peak_mb
 from benchmarks.workloads import WORKLOADS
@@ -16,14 +14,10 @@ def row(name: str, compiled: bool) -> Result:
     return measure(WORKLOADS[name], compiled=compiled)
 
 
-def main(name: str, side: str) -> None:
-    """Run the side's step and print the peak in 10⁶ bytes, or None where the system does not tell."""
+def peak_mb_of(name: str, side: str) -> float | None:
+    """Run the side's step, "ours" or "torch", and return the peak in 10⁶ bytes; None where the system does not tell."""
     workload = WORKLOADS[name]
     step = workload.ours() if side == "ours" else workload.torch()
     for _ in range(STEPS):
         step()
-    print(peak_mb())
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    return peak_mb()

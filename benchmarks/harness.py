@@ -9,13 +9,11 @@ import math
 import multiprocessing
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -29,8 +27,8 @@ SAMPLE_SECONDS = 0.02
 # A system that was at rest may leave two threads on one core for so long: the first step after a pause of 200 ms took
 # 58 ms where the next ones took 37.
 WARM_UP_SECONDS = 0.1
-SETTLE_SECONDS = 0.01
-SETTLES_AT_MOST = 100
+SETTLE_SECONDS = 0.01  # between two looks whether threads still wait busily
+SETTLES_AT_MOST = 100  # looks: some thread may never rest
 
 
 @dataclass(frozen=True)
@@ -286,15 +284,9 @@ def peak_mb() -> float | None:
 
 def _peak_mb_of_child(name: str, side: str) -> float | None:
     """Run one side alone in a new process and return the peak memory that it reports."""
-    run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.child", name, side],
-        cwd=Path(__file__).parents[1],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    last_line = run.stdout.splitlines()[-1]
-    return None if last_line == "None" else float(last_line)
+    from benchmarks.child import peak_mb_of  # which imports this file
+
+    return apart(peak_mb_of, [name], [side])[0]
 
 
 def _blas() -> tuple[int, str]:

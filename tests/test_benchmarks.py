@@ -216,6 +216,13 @@ def test_peak_memory_is_of_the_process_itself():
     del held
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="not measured on Windows")
+def test_a_side_has_a_process_of_its_own_for_its_memory():
+    held = bytearray(400_000_000)
+    assert 20 < harness._peak_mb_of_child("spiral", "ours") < 300
+    del held
+
+
 # --- command line -----------------------------------------------------------------------------------------------------
 
 
