@@ -172,8 +172,8 @@ class _Share:
         self.memory = get_array_module(weight).empty((0, len(self.weight)), weight.dtype)
         self.first = True
 
-    def scores(self, x: Array) -> None:
-        """Make the logits of a block (n, D)."""
+    def make_logits(self, x: Array) -> None:
+        """Write W x + b of a block (n, D) to `logits`."""
         if len(self.memory) < len(x):  # one more than needed: blocks differ by a row
             # Of few words the rows of memory are short; their columns are what NumPy's loops are better passed along.
             order: Any = "F" if len(self.weight) < 256 else "C"
@@ -184,7 +184,7 @@ class _Share:
 
     def highest(self, x: Array) -> Array:
         """Make the logits of a block (n, D); returns the highest of each row (n, 1)."""
-        self.scores(x)
+        self.make_logits(x)
         return self.logits.max(axis=1, keepdims=True)
 
     def exponentials(self, x: Array, targets: Array, shift: Array | None = None) -> Array:
@@ -195,7 +195,7 @@ class _Share:
         """
         xp = get_array_module(targets)
         if shift is None:
-            self.scores(x)
+            self.make_logits(x)
         else:
             self.logits -= shift
         logits = self.logits
