@@ -1,5 +1,6 @@
 """The engine: what a graph gives when it is differentiated, what memory it holds, how it says what went wrong."""
 
+import contextlib
 import copy
 import gc
 import inspect
@@ -114,6 +115,25 @@ def test_a_function_of_its_own_argument_twice():
     x = leaf([1.0, 2.0])
     (x @ x).backward()
     np.testing.assert_array_equal(x.grad, 2 * x.data)
+
+
+def test_what_a_function_of_the_user_returned_is_not_the_gradient_of_a_leaf():
+    """It may be held elsewhere, in whatever way: a constant, or what was kept to be looked at."""
+
+    class Constant(Function):
+        def forward(self, x):
+            return x * 1.0
+
+        def backward(self, gy):
+            return constant
+
+    constant = np.ones(5000)
+    x, y = leaf(np.zeros(5000)), leaf(np.zeros(5000))
+    Constant()(x).sum().backward()
+    (Constant()(y).sum() + Constant()(y).sum()).backward()
+    assert not np.shares_memory(x.grad, constant)
+    np.testing.assert_array_equal(constant, 1)
+    np.testing.assert_array_equal(y.grad, 2)
 
 
 def test_backward_from_a_leaf_leaves_the_seed():
@@ -524,6 +544,37 @@ def test_training_does_not_grow_memory():
     assert gc.collect() == 0  # and there were no cycles
 
 
+def hooked(y, mask):
+    y.register_hook(lambda g: g * mask)
+    y.sum().backward()
+
+
+def refused(y, mask):
+    with contextlib.suppress(ValueError):
+        y @ mask
+
+
+WAYS_TO_HOLD = {"a hook": hooked, "an error": refused, "a drawing": lambda y, mask: tn.draw((y * mask).sum())}
+
+
+@pytest.mark.parametrize("use", WAYS_TO_HOLD.values(), ids=WAYS_TO_HOLD)
+def test_a_graph_is_freed_without_the_garbage_collector_whatever_was_done_with_it(no_garbage_collector, use):
+    mask = np.ones((3, 4))
+    held = weakref.ref(mask)
+    use(leaf(np.ones((3, 4))) * 2, mask)
+    del mask
+    assert held() is None
+
+
+def test_a_hook_that_is_removed_twice_is_gone_and_others_stay():
+    x = leaf([1.0])
+    handles = [x.register_hook(lambda g: g * 2), x.register_hook(lambda g: g * 3)]
+    handles[0].remove()
+    handles[0].remove()
+    (x * 1.0).backward()
+    np.testing.assert_array_equal(x.grad, [3])
+
+
 # --- whose memory a gradient is ---------------------------------------------------------------------------------------
 
 
@@ -808,6 +859,7 @@ def test_rows_are_added_in_place_only_where_nobody_else_holds_the_dense_gradient
             made.append(gy[:, None] * np.ones(2))
             return made[0].view() if held else made[0]
 
+    Rows._of_library = True  # a user's may hold it anyhow
     table = leaf(np.ones((3000, 2)))
     picked = tn.embedding([2, 7, 2], table)  # older than the rows: its gradient comes second
     (Rows()(table).sum() + picked.sum()).backward()

@@ -198,6 +198,6 @@ def _inside(function: Function) -> Iterator[None]:
 def _locate(function: Function) -> None:
     """Give a Function that is not recorded its place in the user's program. To be called two calls below its own."""
     frame = sys._getframe(3)
-    if function._wrapped:
+    if function._of_library:
         frame = frame.f_back or frame
     function.scope, function.code, function.instruction = modes.scope, frame.f_code, frame.f_lasti

@@ -32,7 +32,7 @@ _ndarray = np.ndarray  # found faster here, for every edge
 _CHEAP_TO_COPY = 2000  # elements: copying so few takes no longer than finding out whether one has to
 
 Gradient = Any  # an array, a RowSparse, or (under create_graph) a Variable
-Hooks = dict["HookHandle", Callable[[Gradient], Gradient]] | None
+Hooks = dict[object, Callable[[Gradient], Gradient]] | None
 
 _hooks_exist = False  # until the first hook, the walk does not ask every node for them
 
@@ -85,17 +85,19 @@ class HookHandle:
     """What `Variable.register_hook` returns, as PyTorch's `RemovableHandle`.
 
     Args:
-        hooks: of the node, by their handles.
+        hooks: of the node, to which it is added. They do not know the handle: a graph with hooks has no cycle.
+        hook: takes a gradient.
     """
 
-    __slots__ = ("__weakref__", "_hooks")
+    __slots__ = ("__weakref__", "_hooks", "_key")
 
-    def __init__(self, hooks: dict[HookHandle, Callable[[Gradient], Gradient]]) -> None:
-        self._hooks = hooks
+    def __init__(self, hooks: dict[object, Callable[[Gradient], Gradient]], hook: Callable[[Gradient], Gradient]):
+        self._hooks, self._key = hooks, object()
+        hooks[self._key] = hook
 
     def remove(self) -> None:
         """Call the hook no more. A second time does nothing."""
-        self._hooks.pop(self, None)
+        self._hooks.pop(self._key, None)
 
 
 def backpropagate(
@@ -272,14 +274,14 @@ def _check_unchanged(roots: list[Node]) -> None:
             stack.extend(node.edges)
 
 
-def hooks_of(node: Node) -> dict[HookHandle, Callable[[Gradient], Gradient]]:
+def hooks_of(node: Node) -> dict[object, Callable[[Gradient], Gradient]]:
     """The hooks of a node, to be added to.
 
     Args:
         node: a Leaf, an Output or a Function.
 
     Returns:
-        The dictionary of the node, the functions by their handles; from now on every walk asks for hooks.
+        The dictionary of the node, the functions by keys of their handles; from now on every walk asks for hooks.
     """
     global _hooks_exist
     _hooks_exist = True
@@ -361,7 +363,9 @@ def _unbroadcast(gradient: Gradient, shape: tuple[int, ...], node: Function, pos
 
 
 def _is_fresh(g: Gradient, gradient: Gradient, gradients: tuple[Gradient, ...], node: Function) -> bool:
-    """Whether nobody else holds the memory of `g`, which `node` has just returned."""
+    """Whether nobody else holds the memory of `g`, which `node` has just returned: what a user's may, none can know."""
+    if not node._of_library:
+        return False
     if not isinstance(g, np.ndarray) or g.base is not None or g is gradient or g.size < _CHEAP_TO_COPY:
         return False
     if type(gradient) is list and any(g is received for received in gradient):

@@ -60,7 +60,7 @@ class Function:
     saves_inputs: ClassVar[bool] = False
     saves_output: ClassVar[bool] = False
     needs: ClassVar[tuple[tuple[int, ...], ...] | None] = None  # see above; by default every gradient needs every input
-    _wrapped: ClassVar[bool] = False  # whether a function of the library stands between __call__ and the user's line
+    _of_library: ClassVar[bool] = False  # then one of its functions stands between __call__ and the user's line
 
     edges: Any = None  # a list of Nodes, while the graph stands; () once it was cut off here
     inputs: Any = None  # a list, of arrays and of whatever else was passed
@@ -80,8 +80,7 @@ class Function:
         super().__init_subclass__(**kwargs)
         if "name" not in vars(cls):
             cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
-        if cls.__module__.startswith(__package__.partition(".")[0] + "."):
-            cls._wrapped = True
+        cls._of_library = cls.__module__.startswith(__package__.partition(".")[0] + ".")
 
     def forward(self, *arrays: Any) -> Any:
         """Compute the output, or a tuple of outputs. To be written by a subclass, with parameters of its own.
@@ -139,14 +138,17 @@ class Function:
             explained = self._explained(error, arrays)
             if explained is error:
                 raise
-            raise explained from error
+            try:
+                raise explained from error
+            finally:
+                del explained  # it knows this frame, which would know it: a cycle, and the arrays in it
         if not variables:
             return y
         if recording:
             self.order = _tick()
             self.scope = modes.scope
             frame = _frame(1)
-            if self._wrapped:
+            if self._of_library:
                 frame = frame.f_back or frame
             self.code = frame.f_code
             self.instruction = frame.f_lasti

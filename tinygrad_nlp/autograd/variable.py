@@ -244,10 +244,7 @@ class Variable:
         """
         if self.node is None:
             raise RuntimeError("register_hook: this Variable does not require a gradient, so that no hook would run")
-        hooks = hooks_of(self.node)
-        handle = HookHandle(hooks)
-        hooks[handle] = hook
-        return handle
+        return HookHandle(hooks_of(self.node), hook)
 
     def backward(
         self, gradient: Array | Variable | None = None, *, retain_graph: bool = False, create_graph: bool = False

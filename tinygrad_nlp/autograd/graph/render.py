@@ -144,6 +144,7 @@ def _dot(picture: Picture, rankdir: str) -> graphviz.Digraph:
                     write(cluster, inner)
 
     write(dot, ())
+    del write  # it knows itself: a cycle, which would keep the graph and its arrays
     shared = Counter(arrow.tail for arrow in picture.arrows)
     for arrow in picture.arrows:
         tail, head = picture.boxes[arrow.tail], picture.boxes[arrow.head]
