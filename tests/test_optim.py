@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -452,6 +453,22 @@ def test_rows_that_are_named_twice_are_summed_before_the_norm():
     assert optim.clip_grad_norm_([p], 1.0) == 5.0
     assert isinstance(p.grad, RowSparse)
     np.testing.assert_allclose(p.grad.to_dense(), expected)
+
+
+@pytest.mark.parametrize("make", [optim.SGD, optim.Momentum, optim.Adam])
+@pytest.mark.parametrize("shape", [(3,), (2, 4, 3), (3, 2)])
+def test_a_gradient_of_another_shape_is_refused_and_nothing_is_changed(make, shape):
+    first, second = (Variable(np.ones((2, 3), np.float32), requires_grad=True) for _ in range(2))
+    second.name = "weight"
+    optimizer = make([first, second], lr=0.1)
+    first.grad, second.grad = np.ones((2, 3), np.float32), np.ones(shape, np.float32)
+    with pytest.raises(
+        ValueError, match=rf"^{make.__name__}: .* parameter 1, weight, .*{re.escape(str(shape))}; \(2, 3\)"
+    ):
+        optimizer.step()
+    np.testing.assert_array_equal(first.data, 1)
+    assert optimizer.steps == 0
+    assert optimizer.updates == [0, 0]
 
 
 @pytest.mark.parametrize("gradient", [np.array(2.0), np.arange(6.0).reshape(2, 3).T, np.zeros((0, 2))])

@@ -91,8 +91,14 @@ class Optimizer:
         """Update all parameters that have a gradient and are not frozen, in place and in their own dtypes.
 
         Raises:
-            ValueError: a gradient was put in by hand, and has another shape than its parameter.
+            ValueError: a gradient was put in by hand, and has another shape than its parameter; nothing was changed.
         """
+        for i, parameter in enumerate(self.parameters):
+            if parameter.grad is not None and parameter.grad.shape != parameter.shape:
+                raise ValueError(
+                    f"{type(self).__name__}: the gradient of parameter {i}, {parameter.name or 'without a name'}, has "
+                    f"the shape {parameter.grad.shape}; {parameter.shape} is needed"
+                )
         self.steps += 1
         factors = [factor for size, factor in self._groups for _ in range(size)]
         for i, parameter in enumerate(self.parameters):
