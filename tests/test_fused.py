@@ -177,6 +177,29 @@ def assert_all_close(actual, desired, rtol=1e-9, atol=1e-11):
         np.testing.assert_allclose(a, d, rtol=rtol, atol=atol)
 
 
+@pytest.mark.parametrize("classes", [100, 3000])
+def test_losses_of_float16_have_the_gradients_of_float32(classes):
+    """Sums of 3,000 exponentials, times 700 rows, are more than float16 holds, and a 700th of one is less."""
+    rng = np.random.default_rng(0)
+    targets = rng.integers(classes, size=700)
+    arrays = [rng.standard_normal(shape).astype(np.float16) / 4 for shape in ((700, 4), (classes, 4), (classes,))]
+    logits = rng.standard_normal((700, classes)).astype(np.float16) / 4
+    losses = {
+        "cross_entropy": (lambda x: fused.CrossEntropy(targets, -100)(x), [logits]),
+        "linear": (lambda *given: fused.LinearCrossEntropy(targets, -100)(*given), arrays),
+    }
+    for loss, inputs in losses.values():
+        halves, wholes = leaves(inputs), leaves([x.astype(np.float32) for x in inputs])
+        half, whole = loss(*halves), loss(*wholes)
+        half.backward()
+        whole.backward()
+        assert half.dtype == np.float16
+        np.testing.assert_allclose(half.data, whole.data, rtol=1e-3)
+        for ours, theirs in zip(halves, wholes, strict=True):
+            assert ours.grad.dtype == np.float16
+            np.testing.assert_allclose(ours.grad, theirs.grad, rtol=2e-3, atol=1e-7)
+
+
 # --- values and gradients ---------------------------------------------------------------------------------------------
 
 

@@ -268,7 +268,7 @@ class Max(_Reduction):
 
     def backward(self, gy: Gradient) -> Gradient:
         (x,) = self.inputs
-        best = (x == self.kept(self.output, x.ndim)).astype(gy.dtype)
+        best = precise((x == self.kept(self.output, x.ndim)).astype(gy.dtype))  # float16 counts no further than 65,504
         return self.kept(gy, x.ndim) * (best / best.sum(axis=self.axis, keepdims=True))
 
 

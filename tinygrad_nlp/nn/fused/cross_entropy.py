@@ -8,6 +8,7 @@ import numpy as np
 
 from ...autograd import Fused
 from ...autograd.ops import getitem, log_softmax, reshape, sum
+from ...autograd.ops.elementwise import half_again, precise
 from ...backend import Array, get_array_module, has_kernels, launch
 
 
@@ -44,6 +45,7 @@ class CrossEntropy(Fused):
                 self.saved = (gradient.reshape(logits.shape),)
             return losses.sum() / count
         at_target = self.counted, self.targets[self.counted]
+        rows = precise(rows)
         gradient = rows - rows.max(axis=1, keepdims=True)
         picked = gradient[at_target]
         xp.exp(gradient, out=gradient)
@@ -56,8 +58,8 @@ class CrossEntropy(Fused):
                 ignored = xp.ones(len(rows), bool)
                 ignored[self.counted] = False
                 gradient[ignored] = 0
-            self.saved = (gradient.reshape(logits.shape),)
-        return loss
+            self.saved = (half_again(gradient, logits).reshape(logits.shape),)
+        return half_again(loss, logits)
 
     def on_gpu(self, rows: Array, count: int) -> tuple[Array, Array]:
         """The loss of each row and the gradient, by kernels of CUDA."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from ...autograd import Fused
 from ...autograd.ops import linear
+from ...autograd.ops.elementwise import half_again, precise
 from ...backend import Array, get_array_module
 from ...threads import count, matmul, side_by_side, slices
 from .cross_entropy import CrossEntropy
@@ -51,7 +53,9 @@ class LinearCrossEntropy(Fused):
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
         xp = get_array_module(x)
         counted = xp.flatnonzero(self.targets != self.ignore_index)
-        rows, targets = x.reshape(-1, x.shape[-1]), self.targets
+        like, x, weight, bias = x, precise(x), precise(weight), bias if bias is None else precise(bias)
+        matrix = math.prod(x.shape[:-1]), x.shape[-1]
+        rows, targets = x.reshape(matrix), self.targets
         if len(counted) < len(rows):
             rows, targets = rows[counted], targets[counted]
         to_x, to_weight, to_bias = ([edge is not None for edge in self.edges or ()] + [False] * 3)[:3]
@@ -60,7 +64,7 @@ class LinearCrossEntropy(Fused):
         most = max(_IN_CACHE // len(weight), min(_ROWS, _BLOCK // len(weight)), _FEWEST_ROWS)
 
         def run(team: _Team) -> None:
-            as_they_are = isinstance(rows, np.ndarray) and rows.dtype.itemsize > 2
+            as_they_are = isinstance(rows, np.ndarray)
             for block in team.blocks(most):
                 here = rows[block]
                 if as_they_are:
@@ -76,12 +80,12 @@ class LinearCrossEntropy(Fused):
                     factor = 1 / (sums * len(rows))
                     found = team.each(_Share.gradients, x=here, sums=sums, factor=factor, to_x=to_x)
                     if dx is not None:
-                        dx.reshape(-1, x.shape[-1])[counted[block]] = sum(found) * factor
+                        dx.reshape(matrix)[counted[block]] = sum(found) * factor
 
         teams = [_Team(part, words, weight, bias, to_weight, to_bias) for part, words in _split(rows, weight)]
         side_by_side(run, teams)
         self.saved = dx, _sum([team.dweight for team in teams]), _sum([team.dbias for team in teams])
-        return losses.sum() / max(len(rows), 1)
+        return half_again(losses.sum() / max(len(rows), 1), like)
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         if self.saved is None:  # handed out by an earlier backward
