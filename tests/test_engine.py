@@ -136,6 +136,16 @@ def test_what_a_function_of_the_user_returned_is_not_the_gradient_of_a_leaf():
     np.testing.assert_array_equal(y.grad, 2)
 
 
+@pytest.mark.parametrize("array", [np.ones(3), np.ones((3, 1), np.float32)])
+def test_an_array_of_another_shape_or_dtype_begins_without_a_gradient(array):
+    x = leaf([1.0, 2.0, 3.0], np.float32)
+    (x * x).sum().backward()
+    x.data = array
+    assert x.grad is None
+    (x * x).sum().backward()
+    assert (x.grad.shape, x.grad.dtype) == (x.shape, x.dtype)
+
+
 def test_backward_from_a_leaf_leaves_the_seed():
     x, seed = leaf([1.0, 2.0]), np.array([3.0, 4.0])
     x.backward(seed)

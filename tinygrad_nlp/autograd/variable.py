@@ -102,6 +102,7 @@ class Variable:
             hooks = self.node.hooks
             self.node = Leaf(self)
             self.node.hooks = hooks
+            self.grad = None  # it was of the shape and dtype of the former
 
     def _set_name(self, name: str | None) -> None:
         self._name = name

@@ -208,6 +208,7 @@ def attention(
         key: (…, S, D).
         value: (…, S, E).
         mask: boolean, broadcast to (…, T, S): True where a query may look. A query that may look nowhere gets zeros.
+            What says where keys (N, S) are no padding is written `mask[:, None, :]`; without it, it would be (T, S).
         scale: of the scores; 1 / √D by default.
 
     Returns:

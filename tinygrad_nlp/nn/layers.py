@@ -169,7 +169,8 @@ class DotAttention(Module):
         Args:
             query: (N, T, H), the decoder's states, of a floating dtype that both share.
             keys: (N, S, H), the encoder's.
-            mask: boolean, broadcast to (N, T, S): True where a query may look; None lets each look everywhere.
+            mask: boolean, broadcast to (N, T, S): True where a query may look; None lets each look everywhere. What
+                says where keys (N, S) are no padding is written `mask[:, None, :]`.
 
         Returns:
             The context (N, T, H), and the weights (N, T, S), in [0, 1], both of that dtype.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import graphviz
 
-from .picture import Box, Frame, Key, Picture
+from .picture import Box, Frame, Picture
 from .walk import Layer
 
 # The Korean ones stand in where Helvetica has no Hangul.
@@ -127,24 +127,12 @@ def _dot(picture: Picture, rankdir: str) -> graphviz.Digraph:
         lines = [line for note in picture.notes for line in textwrap.wrap(note, 100)]
         dot.attr(label="".join(_escape(line) + "\\l" for line in lines), labelloc="b")
     names = {key: f"n{i}" for i, key in enumerate(picture.boxes)}
-    frames: dict[Frame, list[Key]] = defaultdict(list)
+    frames: dict[Frame, list[tuple[str, Box]]] = defaultdict(list)
     for key, box in picture.boxes.items():
         for depth in range(len(box.frame) + 1):
             frames[box.frame[:depth]]
-        frames[box.frame].append(key)
-    numbers = {frame: f"cluster_{i}" for i, frame in enumerate(frames)}
-
-    def write(into: graphviz.Digraph, frame: Frame) -> None:
-        for key in frames[frame]:
-            into.node(names[key], _escape("\n".join(picture.boxes[key].lines)), **_look(picture.boxes[key]))
-        for inner in frames:
-            if inner and inner[:-1] == frame:
-                with into.subgraph(name=numbers[inner]) as cluster:
-                    cluster.attr(**_frame(picture, inner, rankdir))
-                    write(cluster, inner)
-
-    write(dot, ())
-    del write  # it knows itself: a cycle, which would keep the graph and its arrays
+        frames[box.frame].append((names[key], box))
+    _write(dot, (), frames, picture, rankdir)
     shared = Counter(arrow.tail for arrow in picture.arrows)
     for arrow in picture.arrows:
         tail, head = picture.boxes[arrow.tail], picture.boxes[arrow.head]
@@ -164,6 +152,19 @@ def _dot(picture: Picture, rankdir: str) -> graphviz.Digraph:
             look |= {"dir": "both", "color": f"{look.get('color', 'black')}:{way_back}"}
         dot.edge(names[arrow.tail], names[arrow.head], **look)
     return dot
+
+
+def _write(
+    into: graphviz.Digraph, frame: Frame, frames: dict[Frame, list[tuple[str, Box]]], picture: Picture, rankdir: str
+) -> None:
+    """A frame: the boxes in it, and the frames."""
+    for name, box in frames[frame]:
+        into.node(name, _escape("\n".join(box.lines)), **_look(box))
+    for number, inner in enumerate(frames):
+        if inner and inner[:-1] == frame:
+            with into.subgraph(name=f"cluster_{number}") as cluster:
+                cluster.attr(**_frame(picture, inner, rankdir))
+                _write(cluster, inner, frames, picture, rankdir)
 
 
 def _look(box: Box) -> dict[str, str]:

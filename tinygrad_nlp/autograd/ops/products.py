@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Sequence
 from typing import Any
@@ -106,7 +107,7 @@ class Linear(Function):
 
 def _matrix(x: Any) -> Any:
     """(…, n) as a matrix; x itself where it is one, as every node of a graph costs some microseconds."""
-    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])  # -1 for 0 elements is anything
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:

@@ -55,7 +55,10 @@ class Attention(Fused):
                 w *= self.mask[rows]
             matmul(w, value[rows], out=context[rows])
 
-        side_by_side(run, _parts(query, key))
+        if weights.shape[-1]:
+            side_by_side(run, _parts(query, key))
+        else:  # no keys: a query that may look nowhere
+            context[...] = 0
         if self.edges is not None:
             self.saved = (weights,)
         return context, weights
