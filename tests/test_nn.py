@@ -244,6 +244,26 @@ def test_two_values_for_one_tied_parameter_are_refused():
     np.testing.assert_array_equal(model.embedding.weight.data, before)
 
 
+@pytest.mark.parametrize("kind", ["U3", complex, object])
+def test_weights_that_are_no_real_numbers_are_refused_and_nothing_is_changed(kind):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    state = {name: array + 1 for name, array in model.state_dict().items()}
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"1\.bias: \S+ is no dtype of real numbers"):
+        model.load_state_dict({**state, "1.bias": np.array(["1", "2"]).astype(kind)})
+    np.testing.assert_equal(model.state_dict(), before)
+
+
+def test_weights_are_not_written_into_half_of_a_model():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight.data = np.broadcast_to(np.float32(0), (2, 2))
+    state = {name: array + 1 for name, array in model.state_dict().items()}
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"1\.weight: the parameter is a view that cannot be written to"):
+        model.load_state_dict(state)
+    np.testing.assert_equal(model.state_dict(), before)
+
+
 def test_weights_that_are_not_numbers_are_loaded_as_they_are():
     layer = nn.Linear(2, 1)
     layer.load_state_dict({"weight": np.array([[np.nan, 1]]), "bias": [2.0]})
@@ -345,6 +365,45 @@ def test_what_is_appended_to_sequential_runs():
     model.append(tn.tanh)
     assert model(normal(5, 2)).shape == (5, 3)
     assert list(model.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+
+
+@pytest.mark.parametrize("place", ["2", 2, -1])
+def test_what_is_put_into_sequential_runs_and_is_trained(place):
+    model = nn.Sequential(nn.Linear(2, 4), tn.sigmoid, nn.Linear(4, 3))
+    head = nn.Linear(4, 5)
+    if isinstance(place, str):
+        setattr(model, place, head)
+    else:
+        model[place] = head
+    assert model(normal(1, 2)).shape == (1, 5)
+    assert dict(model.named_parameters())["2.weight"] is head.weight
+    assert head._name == "2"
+
+
+def test_functions_and_modules_of_sequential_take_each_others_places():
+    model = nn.Sequential(nn.Linear(2, 4), tn.sigmoid)
+    model[0], model[1] = tn.tanh, nn.Linear(2, 3)
+    x = normal(1, 2)
+    np.testing.assert_array_equal(model(x).data, model[1](tn.tanh(x)).data)
+    assert list(model.state_dict()) == ["1.weight", "1.bias"]
+    with pytest.raises(IndexError):
+        model[2] = tn.tanh
+
+
+def test_what_cannot_run_is_no_part_of_sequential():
+    with pytest.raises(TypeError, match=r"^Sequential takes modules and functions, not \[Linear\(2, 2\)\]; .* \*list$"):
+        nn.Sequential([nn.Linear(2, 2)])
+
+
+def test_a_module_of_a_list_is_replaced():
+    modules = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 2)])
+    modules[-1] = last = nn.Linear(1, 3)
+    assert list(modules)[1] is last
+    assert modules.state_dict()["1.weight"].shape == (3, 1)
+    with pytest.raises(IndexError):
+        modules[2] = last
+    with pytest.raises(TypeError, match="ModuleList takes modules"):
+        modules[0] = tn.tanh
 
 
 def test_an_empty_sequential_is_the_identity():
@@ -510,6 +569,25 @@ def test_a_tied_table_gets_the_sum_of_both_gradients():
     model.zero_grad()
     model(ids).sum().backward()
     np.testing.assert_allclose(tied, model.embedding.weight.grad.to_dense() + model.out.weight.grad, rtol=1e-5)
+
+
+def test_attention_without_keys_gives_zeros():
+    query, key = (Variable(normal(2, n, 4), requires_grad=True) for n in (3, 0))
+    context, weights = nn.functional.attention(query, key, key)
+    np.testing.assert_array_equal(context.data, np.zeros((2, 3, 4)))
+    assert weights.shape == (2, 3, 0)
+    context.sum().backward()
+    np.testing.assert_array_equal(query.grad, np.zeros((2, 3, 4)))
+    assert key.grad.shape == (2, 0, 4)
+
+
+@pytest.mark.parametrize(("features", "outputs"), [(4, 0), (0, 5), (0, 0)])
+def test_a_linear_map_without_features_or_outputs_has_gradients_as_any(features, outputs):
+    shapes = (2, 3, features), (outputs, features), (outputs,)
+    x, weight, bias = (Variable(normal(*shape), requires_grad=True) for shape in shapes)
+    nn.functional.linear(x, weight, bias).sum().backward()
+    assert (x.grad.shape, weight.grad.shape) == shapes[:2]
+    np.testing.assert_array_equal(bias.grad, np.full(outputs, 6))
 
 
 def test_dot_attention_does_not_scale_and_has_the_keys_as_values():

@@ -46,8 +46,8 @@ class Module:
     """Base class of layers and models.
 
     Parameters and modules that are assigned to attributes are found by walking through the attributes, in the order in
-    which they were assigned. A subclass writes `forward`; calling the module runs it, and gives the operations inside
-    the module's name for drawings and error messages.
+    which they were assigned; those in a list are not: `ModuleList` is for that. A subclass writes `forward`; calling
+    the module runs it, and gives the operations inside the module's name for drawings and error messages.
 
     Attributes:
         training: whether dropout is on; True at first, see `train` and `eval`.
@@ -232,7 +232,8 @@ class Module:
             The names that are missing in the state, and those in it that are unexpected; both are empty if strict.
 
         Raises:
-            ValueError: lists missing, unexpected, mis-shaped and contradictory names; nothing was changed.
+            ValueError: lists missing, unexpected, mis-shaped and contradictory names, values that are no real numbers,
+                and parameters that cannot be written to; nothing was changed.
             TypeError: a value holds numbers that NumPy does not know, such as PyTorch's bfloat16.
 
         Example:
@@ -260,6 +261,16 @@ class Module:
             f"{name}: shape {arrays[name].shape}, {parameters[key].shape} is needed"
             for key, name in chosen.items()
             if name is not None and arrays[name].shape != parameters[key].shape
+        ]
+        problems += [
+            f"{name}: {arrays[name].dtype} is no dtype of real numbers"
+            for key, name in chosen.items()
+            if name is not None and not np.can_cast(arrays[name].dtype, parameters[key].dtype, "same_kind")
+        ]
+        problems += [
+            f"{names[key][0]}: the parameter is a view that cannot be written to"
+            for key, name in chosen.items()
+            if name is not None and isinstance(a := parameters[key].data, np.ndarray) and not a.flags.writeable
         ]
         problems += [
             f"{name} and {other}: one tied parameter, but two values"
@@ -302,7 +313,7 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 class ModuleList(Module):
-    """Modules in a list, named 0, 1, 2, …: it has their number as `len`, and `list[i]` gives one back.
+    """Modules in a list, named 0, 1, 2, …: it has their number as `len`, and `list[i]` is one, to be replaced, too.
 
     Args:
         modules: any iterable of modules; none by default.
@@ -329,15 +340,21 @@ class ModuleList(Module):
         Raises:
             TypeError: it is none; `Sequential` takes functions, too.
         """
+        self._put(len(self), module)
+
+    def _put(self, position: int, module: Module) -> None:
         if not isinstance(module, Module):
             raise TypeError(f"ModuleList takes modules, not {module!r}; Sequential takes functions, too")
-        setattr(self, str(len(self)), module)
+        setattr(self, str(position), module)
 
     def __len__(self) -> int:
         return sum(1 for _ in self.named_children())
 
     def __getitem__(self, index: int) -> Module:
         return [module for _, module in self.named_children()][index]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self._put(range(len(self))[index], module)
 
     def __iter__(self) -> Iterator[Module]:
         return (module for _, module in self.named_children())
@@ -346,11 +363,16 @@ class ModuleList(Module):
 class Sequential(Module):
     """Modules that run one after the other; functions such as `tn.sigmoid` may stand among them.
 
+    `model[i]` is one of them, and can be replaced: a trained model gets a new head by `model[-1] = nn.Linear(10, 2)`.
+
     Args:
         *steps: modules or functions of one argument.
 
     Attributes:
-        steps: a list of them; the modules are attributes besides, named by their places.
+        steps: a list of them, to be read; the modules are attributes besides, named by their places.
+
+    Raises:
+        TypeError: one cannot be called.
 
     Example:
         >>> import tinygrad_nlp as tn
@@ -365,21 +387,39 @@ class Sequential(Module):
         for step in steps:
             self.append(step)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name.isdigit() and int(name) < len(self.steps):
+            self.steps[int(name)] = value
+
     def append(self, step: Any) -> None:
         """Add a module or a function at the end.
 
         Args:
             step: takes one argument.
+
+        Raises:
+            TypeError: it cannot be called.
         """
+        self._put(len(self.steps), step)
+
+    def _put(self, position: int, step: Any) -> None:
+        if not callable(step):
+            raise TypeError(f"Sequential takes modules and functions, not {step!r}; a list of them is given as *list")
+        self.steps[position : position + 1] = [step]
         if isinstance(step, Module):
-            setattr(self, str(len(self.steps)), step)
-        self.steps.append(step)
+            setattr(self, str(position), step)
+        else:
+            vars(self).pop(str(position), None)
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def __getitem__(self, index: int) -> Any:
         return self.steps[index]
+
+    def __setitem__(self, index: int, step: Any) -> None:
+        self._put(range(len(self.steps))[index], step)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.steps)
