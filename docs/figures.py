@@ -1,4 +1,4 @@
-"""Makes the pictures of the documents: `python -m docs.figures`.
+"""Makes the pictures of the READMEs: `python -m docs.figures`.
 
 Graphs are drawn from small models below. What a training run leaves, `make run` and `python -m examples.spiral`, is
 copied where it is there.
@@ -83,14 +83,14 @@ def readme() -> Any:
 
 
 def rnn() -> Any:
-    """One step of an RNN, the kernel's box opened, with the way back (document 000, figure 5-20)."""
+    """One step of an RNN, the kernel's box opened, with the way back (*Deep Learning from Scratch 2*, fig. 5-20)."""
     weights = weight("W_x", 100, 100), weight("W_h", 100, 100), weight("b", 100)
     _, h_next = F.rnn(leaf("x", 20, 1, 100).data, leaf("h_prev", 20, 100), *weights)
     return tn.draw(named("h_next", h_next), open=True, gradient=True, rankdir="LR")
 
 
 def lstm() -> Any:
-    """One step of an LSTM, the kernel's box opened (document 000, figure 6-21)."""
+    """One step of an LSTM, the kernel's box opened (*Deep Learning from Scratch 2*, fig. 6-21)."""
     x = leaf("x", 20, 1, 100)
     state = leaf("h_prev", 20, 100), leaf("c_prev", 20, 100)
     weights = weight("W_x", 400, 100), weight("W_h", 400, 100), weight("b", 400)
@@ -99,7 +99,7 @@ def lstm() -> Any:
 
 
 def attention_of_the_book() -> Any:
-    """Attention of one state h over those of an encoder, as the book writes it (document 000, figure 8-16)."""
+    """Attention of one state h over those of an encoder, as *Deep Learning from Scratch 2* writes it (fig. 8-16)."""
     h, hs = leaf("h", 10, 4), leaf("hs", 10, 5, 4)
     scores = (hs * tn.repeat(tn.reshape(h, (10, 1, 4)), 5, axis=1)).sum(axis=2)
     a = named("a", tn.softmax(scores))

@@ -1,1 +1,1 @@
-"""The systems of the documents, each a script: `python -m examples.NAME`. README.md has the table."""
+"""Systems of two textbooks and of papers, each a script: `python -m examples.NAME`. README.md has table and sources."""

@@ -1,11 +1,12 @@
-"""C2, C6 — from a text to batches: tokens, vocabulary, ids, and two ways to cut them (document 003, 9.2 and 9.3).
+"""C2, C6 — from a text to batches: tokens, vocabulary, ids, and two ways to cut them.
 
     python -m examples.batches
     python -m examples.batches --text FILE --kind words --min-freq 3
 
-prints how long the text is, which tokens are the most frequent, and the first batches of each way: windows in random
-order, and windows that follow each other, in which each row of the batch reads on from an offset of its own. Then it
-goes through a whole epoch of both, and says how often a token was used.
+prints how long the text is, which tokens are the most frequent (*Dive into Deep Learning*, 9.2), and the first batches
+of each way: windows in random order (9.3.3 there), and windows that follow each other, in which each row of the batch
+reads on from an offset of its own (*Deep Learning from Scratch 2*, fig. 5-15). Then it goes through a whole epoch of
+both, and says how often a token was used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""D5 — reads dates in four forms and writes them as 1994-09-27, with attention (document 000, chapter 8).
+"""D5 — reads dates in four forms and writes them as 1994-09-27, with attention (*Deep Learning from Scratch 2*, ch. 8).
 
     python -m examples.dates train
     python -m examples.dates translate "sep 27, 1994"
@@ -6,7 +6,7 @@
 
 `train` prints the exact match on 5,000 held-out dates after each epoch, then ten of them with O or X, and leaves in
 runs/dates/ the learning curve, the attention maps of five dates, the computation graph of a step, and a checkpoint. The
-document's figure: 99.9 % at epoch 3.
+book's figure: 99.9 % at epoch 3.
 """
 
 from __future__ import annotations

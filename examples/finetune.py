@@ -1,4 +1,4 @@
-"""C15 — pre-train a language model, then fine-tune it for sentiment (document 002, section 8.5).
+"""C15 — pre-train a language model, then fine-tune it for sentiment (Dai and Le, 2015).
 
     python -m examples.finetune
     python -m examples.finetune --pretrained runs/lm      # from what `python -m examples.language_model train` left

@@ -1,10 +1,10 @@
-"""C1 — an autoregressive forecast of a noisy sine, one step ahead and many (document 003, section 9.1).
+"""C1 — an autoregressive forecast of a noisy sine, one step ahead and many (*Dive into Deep Learning*, 9.1).
 
     python -m examples.forecast
 
 fits x_t = w · (x_{t-τ}, …, x_{t-1}) + b to the first 600 points, and prints how far the forecasts of the last 330 or so
 are off: k steps ahead, the model has only its own forecasts to go on for the last k - 1 of them, and errors add up.
-Leaves in runs/forecast/ the pictures of the document: 1 to 64 steps ahead, and all steps from point 604 on.
+Leaves in runs/forecast/ the pictures of that section: 1 to 64 steps ahead, and all steps from point 604 on.
 """
 
 from __future__ import annotations

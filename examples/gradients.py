@@ -4,13 +4,13 @@
 
 prints the figures and leaves their pictures in runs/gradients/:
 
-- chain.png: the document's experiment, ∂Σh_T/∂h_t where h_{t+1} = h_t W, for W from a standard normal distribution, for
-  half of it, and clipped on its way (document 000, chapter 6; document 003, section 9.5.3);
+- chain.png: the experiment of *Deep Learning from Scratch 2*, ch. 6: ∂Σh_T/∂h_t where h_{t+1} = h_t W, for W from a
+  standard normal distribution, for half of it, and clipped on its way (*Dive into Deep Learning*, 9.5.3);
 - cells.png: ‖∂h_T/∂h_k‖ of an RNN with small and with large weights, an LSTM (also with its
-  forget gate held open) and a GRU (documents 000 to 004);
+  forget gate held open) and a GRU (Pascanu et al., 2013);
 - cells_clipped.png: the norm of the gradient of Σh_T / √H on its way back through the same, with clipping and without;
 - rnn.svg: the graph of the RNN with small weights, coloured by the norm of the gradient;
-- bptt.png: full, truncated and randomly truncated back-propagation through time (document 003, section 9.7.1).
+- bptt.png: full, truncated and randomly truncated back-propagation through time (*Dive into Deep Learning*, 9.7.1).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tinygrad_nlp import nn, plot
 from tinygrad_nlp.nn.functional import cross_entropy, linear
 from tinygrad_nlp.training import loss_over_windows, output_folder, product_norms, random_factors, step_jacobians
 
-CHAIN_STEPS, CHAIN_SEED = 20, 3  # the document's
+CHAIN_STEPS, CHAIN_SEED = 20, 3  # the book's
 OPEN = 4.0  # a bias with which σ is 0.98: a forget gate that keeps the cell
 
 
@@ -77,7 +77,7 @@ def main(settings: Settings) -> dict[str, list[float]]:
     return norms
 
 
-# --- C10: the document's chain ----------------------------------------------------------------------------------------
+# --- C10: the book's chain --------------------------------------------------------------------------------------------
 
 
 def chain(max_norm: float, out: Path) -> dict[str, list[float]]:

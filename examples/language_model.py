@@ -1,4 +1,4 @@
-"""C5, C7, C12 to C14 — language models of words, characters or pieces of words (documents 000, 002 and 003).
+"""C5, C7, C12 to C14 — language models of words, characters or pieces of words.
 
     python -m examples.language_model train                                       # LSTM on the Penn Treebank
     python -m examples.language_model train --text FILE --kind characters         # any text
@@ -8,7 +8,8 @@
 
 `train` prints the perplexity on the validation part after each epoch and that of the best weights on the test part,
 and leaves in runs/language_model/ the learning curve, a checkpoint, and the best weights, which the other commands
-read. The default settings are those of the document's LSTM (C12).
+read. The default settings are those of the LSTM of *Deep Learning from Scratch 2*, ch. 6 (C12). The window is that of
+Bengio et al. (2003), the models of characters are those of *Dive into Deep Learning*, ch. 9 and 10.
 """
 
 from __future__ import annotations

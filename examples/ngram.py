@@ -1,4 +1,4 @@
-"""C3, C4 — what counting alone can do: Zipf's law, and n-gram language models (document 003, 9.2 and 9.3).
+"""C3, C4 — what counting alone can do: Zipf's law, and n-gram language models (*Dive into Deep Learning*, 9.2 and 9.3).
 
     python -m examples.ngram perplexity
     python -m examples.ngram generate --prompt "the company said"

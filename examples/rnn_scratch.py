@@ -1,8 +1,8 @@
-"""C7 — an RNN of characters from scratch: one-hot vectors, parameters by hand (document 003, section 9.5).
+"""C7 — an RNN of characters from scratch: one-hot vectors, parameters by hand (*Dive into Deep Learning*, 9.5).
 
     python -m examples.rnn_scratch
 
-trains on The Time Machine as the document does, on the windows that begin at its first 10,000 characters, and validates
+trains on The Time Machine as it is done there, on the windows that begin at its first 10,000 characters, and validates
 on those that begin at the next 5,000. Prints the perplexity there and how a text goes on, and leaves the learning curve
 in runs/rnn_scratch/. The concise form, with `nn.RNN`, is `python -m examples.language_model train --cell rnn …`
 (examples/README.md has its settings).

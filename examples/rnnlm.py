@@ -1,4 +1,4 @@
-"""C9 — an RNN language model on the first 1,000 words of the Penn Treebank (document 000, chapter 5).
+"""C9 — an RNN language model on the first 1,000 words of the Penn Treebank (*Deep Learning from Scratch 2*, ch. 5).
 
     python -m examples.rnnlm
 

@@ -1,9 +1,9 @@
-"""A1 — three arms of a spiral: the smallest network that bends its boundaries (document 000, chapter 1).
+"""A1 — three arms of a spiral: the smallest network that bends its boundaries (*Deep Learning from Scratch 2*, ch. 1).
 
     python -m examples.spiral
 
 trains a 2-10-3 network with `Trainer`, prints the loss of the last epoch, and leaves in runs/spiral/ the learning
-curve and the decision boundary. The document's figure: a loss of 0.11 at epoch 300.
+curve and the decision boundary. The book's figure: a loss of 0.11 at epoch 300.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ def followed(tmp_path_factory):
 def test_the_gradient_of_the_documents_chain_explodes_vanishes_and_is_clipped(followed):
     out, norms = followed
     large, small, clipped = norms.values()
-    assert (round(large[0], 2), round(large[-1])) == (2.47, 249)  # document 000, chapter 6
+    assert (round(large[0], 2), round(large[-1])) == (2.47, 249)  # Deep Learning from Scratch 2, ch. 6
     assert small == pytest.approx([norm * 0.5 ** (k + 1) for k, norm in enumerate(large)])
     assert clipped[0] == large[0]
     assert max(clipped) == pytest.approx(5.0)

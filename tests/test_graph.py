@@ -474,7 +474,7 @@ def test_each_call_of_a_layer_is_a_frame_of_its_own():
 
 
 def test_the_lstm_is_opened_as_the_book_draws_it():
-    """Figure 6-21: one affine map for all gates, cut into four."""
+    """*Deep Learning from Scratch 2*, fig. 6-21: one affine map for all gates, cut into four."""
     weights = leaf(12, 2, name="W_x"), leaf(12, 3, name="W_h"), leaf(12, name="b")
     x, h, c = np.ones((4, 1, 2), np.float32), leaf(4, 3, name="h"), leaf(4, 3, name="c")
     _, h_next, _ = fused.LSTM()(x, h, c, *weights)
@@ -489,7 +489,7 @@ def test_the_lstm_is_opened_as_the_book_draws_it():
 
 
 def test_an_rnn_is_opened_as_the_book_draws_it():
-    """Figure 5-20: two products, the bias, tanh."""
+    """*Deep Learning from Scratch 2*, fig. 5-20: two products, the bias, tanh."""
     weights = leaf(3, 2, name="W_x"), leaf(3, 3, name="W_h"), leaf(3, name="b")
     _, h_next = fused.RNN()(np.ones((4, 1, 2), np.float32), leaf(4, 3, name="h"), *weights)
     drawn = picture(h_next, open=True)
@@ -500,7 +500,7 @@ def test_an_rnn_is_opened_as_the_book_draws_it():
 
 
 def test_attention_in_the_books_own_operations_is_drawn_as_there():
-    """Figure 8-16: repeat, ×, Σ, softmax, repeat, ×, Σ."""
+    """*Deep Learning from Scratch 2*, fig. 8-16: repeat, ×, Σ, softmax, repeat, ×, Σ."""
     h, hs = leaf(2, 1, 3, name="h"), leaf(2, 5, 3, name="hs")
     a = tn.softmax((hs * tn.repeat(h, 5, axis=1)).sum(axis=2, keepdims=True), axis=1)
     drawn = picture((hs * tn.repeat(a, 3, axis=2)).sum(axis=1))

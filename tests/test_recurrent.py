@@ -44,7 +44,7 @@ def assert_all_close(actual, desired, rtol=1e-9, atol=1e-11):
 
 # --- the formulas, written out as the literature has them -------------------------------------------------------------
 #
-# x and h are rows; W and U are lists of one matrix for each gate, and so is b. Document 002 numbers the equations.
+# x and h are rows; W and U are lists of one matrix for each gate, and so is b.
 
 
 def split_weights(weights, gates):
@@ -65,7 +65,7 @@ def elman(x, state, weights):
 
 
 def lstm_without_a_forget_gate(x, state, weights):
-    """Equations (8.34) to (8.38)."""
+    """Hochreiter and Schmidhuber (1997)."""
     h, s = state
     gate_i, gate_g, gate_o = split_weights(weights, 3)
     g = tn.tanh(affine(gate_g, x, h))
@@ -76,7 +76,7 @@ def lstm_without_a_forget_gate(x, state, weights):
 
 
 def lstm(x, state, weights):
-    """Equations (8.40) to (8.45)."""
+    """With the forget gate of Gers et al. (2000)."""
     h, s = state
     gate_i, gate_f, gate_g, gate_o = split_weights(weights, 4)
     g = tn.tanh(affine(gate_g, x, h))
@@ -88,7 +88,7 @@ def lstm(x, state, weights):
 
 
 def lstm_with_peepholes(x, state, weights):
-    """Figure 8-19: i and f see the cells before the step, o those after it."""
+    """Gers and Schmidhuber (2000): i and f see the cells before the step, o those after it."""
     h, s = state
     *weights, peepholes = weights
     p_i, p_f, p_o = tn.split(peepholes, 3)
@@ -170,7 +170,7 @@ def test_a_layer_is_its_formula_stacked_and_in_both_directions(formula, layers, 
 
 @pytest.mark.parametrize("formula", [lstm_without_a_forget_gate, lstm])
 def test_the_output_of_a_network_of_lstms_is_softmax_of_v_h_and_c(formula):
-    """Equation (8.39); (8.46) writes the same with V and c left out, which are the unit matrix and zeros then."""
+    """Some texts leave V and c out: they are the unit matrix and zeros then."""
     kind, settings = FORMULAS[formula]
     layer, out = in_float64(kind(3, 4, **settings)), in_float64(nn.Linear(4, 5))
     x, zeros = normal(2, 6, 3), np.zeros((2, 4))

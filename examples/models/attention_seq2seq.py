@@ -1,4 +1,4 @@
-"""Sequence to sequence with attention, for the date task (document 000, chapter 8, figures 8-16 to 8-19)."""
+"""Sequence to sequence with attention, for the date task (*Deep Learning from Scratch 2*, ch. 8, fig. 8-16 to 8-19)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinygrad_nlp.nn import functional as F
 
 
 class Encoder(nn.Module):
-    """Reads a sequence; gives its states at all steps, and the last (document 000, figure 8-29).
+    """Reads a sequence; gives its states at all steps, and the last (the book's fig. 8-29).
 
     Args:
         vocab_size: V, how many different ids there are.
@@ -46,7 +46,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Writes a sequence, looking at the encoder's states at each step: LSTM → attention → affine (figure 8-18).
+    """Writes a sequence, looking at the encoder's states at each step: LSTM → attention → affine (fig. 8-18).
 
     Args:
         vocab_size: V.
@@ -86,9 +86,9 @@ class Decoder(nn.Module):
 
 
 class AttentionSeq2seq(nn.Module):
-    """Encoder and decoder with attention (Luong et al., 2015; document 000, chapter 8).
+    """Encoder and decoder with attention (Luong et al., 2015; *Deep Learning from Scratch 2*, ch. 8).
 
-    The input is read backwards, which brings its start near to the output's (Sutskever et al., 2014; figure 7-23).
+    The input is read backwards, which brings its start near to the output's (Sutskever et al., 2014; fig. 7-23).
 
     Args:
         vocab_size: V, of both languages together.

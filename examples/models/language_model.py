@@ -1,4 +1,6 @@
-"""Language models: recurrent ones (document 000, chapters 5 and 6) and one that sees a window (document 002).
+"""Language models: recurrent ones, and one that sees a window (Bengio et al., 2003).
+
+The recurrent ones, with their figures and first values, are those of *Deep Learning from Scratch 2*, ch. 5 and 6.
 
 Each is called with ids (N, T) and a state, None at the start, and returns the scores of the ids that follow, (N, T, V),
 and the new state: what decoding asks of a language model. Training and perplexity use its `loss`, which never holds the
@@ -27,7 +29,7 @@ def recurrent_layers(
 ) -> nn.RNN | nn.LSTM | nn.GRU:
     """Recurrent layers with one bias each that learns, 0 at first.
 
-    The documents' layers have one. PyTorch's have two that are added: both would get its gradient, and it would learn
+    The book's layers have one. PyTorch's have two that are added: both would get its gradient, and it would learn
     at twice the rate. So the second stays 0, but not a GRU's, part of which is multiplied by the reset gate.
 
     Args:
@@ -58,7 +60,7 @@ def recurrent_layers(
 
 
 class RecurrentLM(nn.Module):
-    """Embedding → dropout → recurrent layers, with dropout between → dropout → affine (figures 6-27 and 6-36).
+    """Embedding → dropout → recurrent layers, with dropout between → dropout → affine (fig. 6-27 and 6-36).
 
     Args:
         cell: "rnn", "lstm" or "gru".
@@ -93,7 +95,7 @@ class RecurrentLM(nn.Module):
         self.out = nn.Linear(hidden_size, vocab_size)
         if tie:
             self.out.weight = self.embed.weight
-        for name, parameter in self.named_parameters():  # document 000's own initial values, chapters 5 and 6
+        for name, parameter in self.named_parameters():  # the book's own initial values, ch. 5 and 6
             if "bias" in name:
                 nn.init.zeros_(parameter)
             elif "embed" in name:

@@ -1,4 +1,4 @@
-"""A classifier of texts on the layers of a language model: many to one (document 004; Dai and Le, 2015)."""
+"""A classifier of texts on the layers of a language model: many to one (Dai and Le, 2015)."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ class SGD(Optimizer):
     """
 
     def update(self, data: Array, gradient: Array, *state: Array) -> None:
-        """P ← p - lr g."""
+        """The rule p ← p - lr g, in place."""
         data -= self.rate * gradient
 
     def update_rows(self, data: Array, gradient: RowSparse) -> bool:
@@ -251,7 +251,7 @@ class Momentum(Optimizer):
         self.momentum = momentum
 
     def update(self, data: Array, gradient: Array, *state: Array) -> None:
-        """V ← μ v + g, p ← p - lr v."""
+        """The rule v ← μ v + g, p ← p - lr v, in place."""
         (v,) = state
         v *= self.momentum
         v += gradient
