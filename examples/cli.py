@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+import tyro
+
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S", bound=Any)
+
+
+def epochs(default: int) -> Any:
+    """What `--help` shows of `epochs: int | None = None`, which a resumed run has from before.
+
+    Args:
+        default: of a new run.
+    """
+    return tyro.conf.arg(metavar="INT", help_behavior_hint=f"(default: {default}; of a resumed run, as many as it had)")
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
@@ -47,6 +60,20 @@ def refuse_idle(flags: Callable[..., Any], values: Mapping[str, Any], idle: Mapp
     for name, (is_idle, where) in idle.items():
         if is_idle and values[name] != parameters[name].default:
             raise ValueError(f"--{name.replace('_', '-')} has no effect {where}: leave it out")
+
+
+def resumed(settings: S, before: S) -> S:
+    """The settings of a resumed run: those of before, in the folder that is given now, with more epochs where given.
+
+    Args:
+        settings: a dataclass with `epochs`, `out` and `resume`, as given now.
+        before: as given then.
+
+    Raises:
+        ValueError: another flag was given, and it differs.
+    """
+    refuse_changes(settings, before, but=("epochs", "out", "resume"))
+    return dataclasses.replace(before, epochs=max(settings.epochs or 0, before.epochs), out=settings.out)
 
 
 def refuse_changes(settings: Any, before: Any, but: tuple[str, ...]) -> None:

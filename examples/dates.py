@@ -20,7 +20,8 @@ import numpy as np
 import tyro
 
 import tinygrad_nlp as tn
-from examples.cli import command, refuse_changes
+from examples import cli
+from examples.cli import command, resumed
 from examples.models.attention_seq2seq import AttentionSeq2seq
 from tinygrad_nlp import nn, optim, plot
 from tinygrad_nlp.data import DataLoader, DateData, load_dates, make_dates
@@ -28,6 +29,7 @@ from tinygrad_nlp.data.dates import QUESTION_LENGTH, START
 from tinygrad_nlp.text import Vocab
 from tinygrad_nlp.training import Checkpoint, Evaluation, ProgressBar, SaveCheckpoint, Schedule, Trainer, output_folder
 
+EPOCHS = 3
 ANSWER_LENGTH = len("1994-09-27")
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -48,7 +50,7 @@ class Settings:
     """ε of Adam; larger than its usual 1e-8 for the same reason"""
     batch_size: int = 128
     """dates in a mini-batch"""
-    epochs: int = 3
+    epochs: Annotated[int | None, cli.epochs(EPOCHS)] = None
     """times through the training dates, those before a resumption included"""
     max_norm: float = 5.0
     """the gradient is clipped to this norm"""
@@ -122,13 +124,9 @@ def settle(settings: Settings, out: Path) -> tuple[Settings, Checkpoint | None]:
     checkpoint = None
     if settings.resume:
         checkpoint, earlier = load(out / CHECKPOINT)
-        refuse_changes(settings, earlier, but=("epochs", "out", "resume"))
-        epochs = max(settings.epochs, earlier.epochs)
-        settings = dataclasses.replace(earlier, epochs=epochs, out=settings.out)
+        settings = resumed(settings, earlier)
     elif settings.quick:
         settings = dataclasses.replace(settings, data="made", hidden_size=32, epochs=1)
-    if settings.epochs < 1:
-        raise ValueError(f"--epochs must be at least 1, not {settings.epochs}")
     return settings, checkpoint
 
 
@@ -136,16 +134,20 @@ def fit(
     model: AttentionSeq2seq, dates: DateData, settings: Settings, path: Path, checkpoint: Checkpoint | None
 ) -> Trainer:
     """Train from the beginning or from a checkpoint, and leave a new one in `path` after each epoch."""
+    epochs = EPOCHS if settings.epochs is None else settings.epochs
+    if epochs < 1:
+        raise ValueError(f"--epochs must be at least 1, not {epochs}")
     characters = "".join(dates.vocab.tokens)
     if checkpoint is not None and checkpoint.extra["characters"] != characters:
         raise ValueError(f"{path} was trained on other dates than these: start afresh")
     # The source that "auto" found, so that a resumed run takes the same, whatever is at hand by then.
-    extra = {"characters": characters, "settings": dataclasses.asdict(settings) | {"data": dates.source}}
+    known = {"data": dates.source, "epochs": epochs}
+    extra = {"characters": characters, "settings": dataclasses.asdict(settings) | known}
 
     loader = DataLoader(dates.train, settings.batch_size, seed=settings.seed)
     optimizer = optim.Adam(model.parameters(), settings.lr, (0.9, settings.beta2), settings.eps)
     # In a straight line to 0 at the last step, so that the run ends where it is calm.
-    decay = optim.LinearLR(optimizer, start_factor=1, end_factor=0, total_iters=settings.epochs * len(loader))
+    decay = optim.LinearLR(optimizer, start_factor=1, end_factor=0, total_iters=epochs * len(loader))
     trainer = Trainer(
         model,
         optimizer,
@@ -158,7 +160,7 @@ def fit(
         ],
     )
     try:
-        trainer.fit(loader, settings.epochs, resume=checkpoint)
+        trainer.fit(loader, epochs, resume=checkpoint)
     except KeyboardInterrupt:
         if trainer.interrupted:
             print(f"interrupted after {trainer.steps} steps; --resume goes on from {path}")

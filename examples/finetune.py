@@ -101,7 +101,7 @@ class Unfreezing(Callback):
         """Freeze all layers that it is not the time for."""
         for below, layer in enumerate(reversed(self.layers)):
             for parameter in layer:
-                parameter.requires_grad = below <= trainer.loader.epoch
+                parameter.requires_grad = below <= trainer.epoch
 
     on_epoch = on_start
 
@@ -163,7 +163,8 @@ def read(
     path, checkpoint = Path(settings.out) / language_model.CHECKPOINT, None
     if resume and path.is_file():
         checkpoint, earlier = language_model.load(path)
-        settings = dataclasses.replace(earlier, out=settings.out)
+        if dataclasses.replace(earlier, out=settings.out) != settings:  # of an earlier run in this folder
+            checkpoint = None
     text = corpus()
     weights = None if start is None else adapt(start, language_model.build(settings, text.vocab), text.vocab)
     language_model.fit(settings, text, checkpoint, weights)

@@ -25,7 +25,8 @@ import numpy as np
 import tyro
 
 import tinygrad_nlp as tn
-from examples.cli import command, refuse_changes, refuse_idle
+from examples import cli
+from examples.cli import command, refuse_idle, resumed
 from examples.corpora import Source, load_corpus, read, write
 from examples.models.language_model import LanguageModel, RecurrentLM, WindowLM
 from tinygrad_nlp import optim, plot
@@ -49,6 +50,7 @@ from tinygrad_nlp.training import (
 )
 
 OUT = "runs/language_model"
+EPOCHS = 4
 CHECKPOINT, BEST, HALF = "checkpoint.safetensors", "best.safetensors", "best.float16.safetensors"
 VALIDATION = "validation perplexity"
 
@@ -97,7 +99,7 @@ class Settings(Source):
     """the gradient is cut within a window too, after every so many steps; 0 does not (sequential only, not for mlp)"""
     keep: float = 0.0
     """such a cut lets the gradient through with this probability, and then so much more of it (random truncation)"""
-    epochs: int = 4
+    epochs: Annotated[int | None, cli.epochs(EPOCHS)] = None
     """times through the text, those before a resumption included"""
     seed: int = 0
     """of the weights, and of the order of random windows"""
@@ -167,15 +169,15 @@ def loader_of(settings: Settings, ids: np.ndarray) -> DataLoader:
     return SequentialWindows(ids, settings.batch_size, settings.num_steps)
 
 
-def schedule_of(settings: Settings, optimizer: optim.Optimizer, steps: int) -> list[Callback]:
-    """The learning rate's schedule, for epochs of so many steps."""
+def schedule_of(settings: Settings, optimizer: optim.Optimizer, epochs: int, steps: int) -> list[Callback]:
+    """The learning rate's schedule, for so many epochs of so many steps."""
     if settings.schedule == "plateau":
         return [Schedule(optim.ReduceLROnPlateau(optimizer, factor=0.25, patience=0, threshold=0.0), VALIDATION)]
     rate: optim.LRScheduler = optim.LambdaLR(optimizer, lambda step: 1.0)
     if settings.schedule == "step":
         rate = optim.StepLR(optimizer, settings.step_size * steps, gamma=0.25)
     elif settings.schedule == "cosine":
-        rate = optim.CosineAnnealingLR(optimizer, max(1, settings.epochs * steps - settings.warmup))
+        rate = optim.CosineAnnealingLR(optimizer, max(1, epochs * steps - settings.warmup))
     return [Schedule(optim.Warmup(rate, settings.warmup) if settings.warmup else rate)]
 
 
@@ -190,14 +192,11 @@ def train(settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]) -> float:
     checkpoint = None
     if settings.resume:
         checkpoint, earlier = load(out / CHECKPOINT)
-        refuse_changes(settings, earlier, but=("epochs", "out", "resume"))
-        settings = dataclasses.replace(earlier, epochs=max(settings.epochs, earlier.epochs), out=settings.out)
+        settings = resumed(settings, earlier)
     else:
         refuse_idle_settings(settings)
         if settings.quick:
             settings = dataclasses.replace(settings, embed_size=32, hidden_size=32, epochs=1)
-    if settings.epochs < 1:
-        raise ValueError(f"--epochs must be at least 1, not {settings.epochs}")
     return fit(settings, corpus_of(settings), checkpoint)
 
 
@@ -219,6 +218,9 @@ def fit(
         The perplexity on the test part.
     """
     out = output_folder(settings.out)
+    epochs = EPOCHS if settings.epochs is None else settings.epochs
+    if epochs < 1:
+        raise ValueError(f"--epochs must be at least 1, not {epochs}")
     tn.manual_seed(settings.seed)
     if min(len(corpus.valid), len(corpus.test)) < 2:
         raise ValueError(f"the text has {len(corpus.train)} tokens to train on and none to test: give a longer text")
@@ -236,7 +238,7 @@ def fit(
     rule = {"sgd": optim.SGD, "adam": optim.Adam}[settings.optimizer]
     optimizer = rule(model.parameters(), lr=settings.lr)
     extra = {
-        "settings": dataclasses.asdict(settings),
+        "settings": dataclasses.asdict(settings) | {"epochs": epochs},
         "tokenizer": corpus.tokenizer.state_dict(),
         "vocab": corpus.vocab.state_dict(),
     }
@@ -250,21 +252,21 @@ def fit(
         callbacks=[
             Evaluation(lambda: {VALIDATION: perplexity(model, corpus.valid)}),
             ProgressBar(),
-            *schedule_of(settings, optimizer, len(loader)),
-            KeepBest(out / BEST, VALIDATION),
+            *schedule_of(settings, optimizer, epochs, len(loader)),
+            best := KeepBest(out / BEST, VALIDATION),
             SaveCheckpoint(out / CHECKPOINT, extra),
         ],
     )
     try:
-        trainer.fit(loader, settings.epochs, resume=checkpoint)
+        trainer.fit(loader, epochs, resume=checkpoint)
     except KeyboardInterrupt:
         if trainer.interrupted:
             print(f"interrupted after {trainer.steps} steps; --resume goes on from {out / CHECKPOINT}")
         else:
             print("interrupted in the middle of a step: what was done since the last checkpoint is lost")
         raise SystemExit(130) from None
-    if (out / BEST).is_file():
-        load_weights(model, out / BEST)
+    if best.best is not None:
+        load_weights(model, best.path)
     figure = perplexity(model, corpus.test)
     print(f"test perplexity {figure:.2f}")
     print(plot.save(trainer.plot(), out / "learning_curve.png"))
@@ -315,6 +317,11 @@ class Trained:
         tokens = self.vocab.tokens
         return tokens.index("<eos>") if "<eos>" in tokens else None
 
+    @property
+    def start(self) -> int:
+        """The id behind which a text begins: a sentence's end or, without one, the most frequent token (a space)."""
+        return int(self.vocab.counts.argmax()) if self.eos is None else self.eos
+
 
 def trained(out: str) -> Trained:
     """What `train` left in a folder.
@@ -328,7 +335,7 @@ def trained(out: str) -> Trained:
     vocab = vocab_of(checkpoint)
     model = build(settings, vocab)
     model.load_state_dict(checkpoint.weights)
-    if (folder / BEST).is_file():
+    if any(state.get("best") is not None for state in checkpoint.callbacks):  # else the file is of an earlier run
         load_weights(model, folder / BEST)
     model.eval()
     return Trained(model, settings, Tokenizer.from_state_dict(checkpoint.extra["tokenizer"]), vocab)
@@ -351,7 +358,7 @@ def generate(
     """Write a text, token by token.
 
     Args:
-        prompt: how it begins
+        prompt: how it begins; by default behind a sentence's end, or where there is none a space
         out: folder in which `train` left its checkpoint
         length: tokens to write at most
         greedy: always the most probable token
@@ -377,7 +384,7 @@ def generate(
     refuse_idle(generate, locals(), idle)
     begun = start = run.read(prompt)
     if not len(start):
-        start = np.array([run.eos or 0])  # behind a sentence's end
+        start = np.array([run.start])
     end = run.eos if stop else None
     if beam:
         found = beam_search(run.model.step, None, start[None], length, beam, end, length_penalty, run.model.select)
@@ -402,11 +409,9 @@ def score(sentences: tyro.conf.Positional[list[str]], out: str = OUT) -> list[st
     run = trained(out)
     scored = []
     for sentence in sentences:
-        ids = run.read(sentence if run.eos is None else f"{sentence}\n")
-        if run.eos is not None:
-            ids = np.concatenate(([run.eos], ids))  # a sentence begins behind the end of another
+        ids = np.concatenate(([run.start], run.read(sentence if run.eos is None else f"{sentence}\n")))
         if len(ids) < 2:
-            raise ValueError(f"{sentence!r} has too few tokens to score")
+            raise ValueError(f"{sentence!r} has no tokens to score")
         log_p = -math.log(perplexity(run.model, ids, batch_size=1)) * (len(ids) - 1)
         scored.append((log_p, math.exp(-log_p / (len(ids) - 1)), sentence))
     scored.sort(reverse=True)

@@ -123,6 +123,31 @@ def test_fit_makes_every_step_and_keeps_the_history():
     assert all(type(value) is float for points in history.values() for _, value in points)
 
 
+def test_fit_makes_all_steps_whoever_else_goes_through_the_loader():
+    run = Run(while_evaluating=lambda trainer: list(trainer.loader))
+    next(iter(run.loader))
+    run.fit()
+    assert run.trainer.steps == STEPS * EPOCHS
+    assert run.trainer.epoch == EPOCHS
+
+
+def test_fit_counts_the_epochs_of_an_earlier_fit():
+    run = Run().fit()
+    run.trainer.fit(run.loader, EPOCHS)
+    assert run.trainer.steps == STEPS * EPOCHS
+    run.trainer.fit(run.loader, EPOCHS + 1)
+    assert run.trainer.steps == STEPS * (EPOCHS + 1)
+
+
+def test_a_run_goes_on_from_its_own_count_of_epochs(tmp_path):
+    whole = Run(while_evaluating=lambda trainer: list(trainer.loader)).fit()
+    first = Run(tmp_path / "checkpoint", while_evaluating=lambda trainer: list(trainer.loader))
+    first.trainer.fit(first.loader, 1)
+    rest = Run(while_evaluating=lambda trainer: list(trainer.loader))
+    rest.fit(resume=Checkpoint.load(tmp_path / "checkpoint"))
+    assert rest.state() == whole.state()
+
+
 def test_fit_is_the_loop_that_one_would_write():
     tn.manual_seed(0)
     model, losses = Classifier(), []
@@ -280,6 +305,13 @@ def test_progress_bar_leaves_a_line_for_each_evaluated_epoch_and_tells_the_speed
     assert "8/8" in last
     assert "points/s=" in last
     assert f"loss={losses[-1]:.4f}" in last
+
+
+def test_the_last_bar_has_the_last_figures(capsys):
+    run = Run(callbacks=[ProgressBar()]).fit()
+    first, last = (value for _, value in run.trainer.history["test loss"])
+    assert f"{first:.4g}" != f"{last:.4g}"
+    assert f"test loss={last:.4g}" in capsys.readouterr().err.split("\r")[-1]
 
 
 def test_progress_bar_counts_tokens_and_leaves_no_line_where_nothing_is_measured(capsys):
@@ -631,7 +663,7 @@ def test_the_second_interrupt_ends_a_run_at_once_and_no_half_step_is_saved(tmp_p
         run.fit()
     assert run.trainer.steps == 0
     assert not run.trainer.interrupted
-    assert not path.exists()
+    assert Checkpoint.load(path).history == {}  # that of the beginning
     assert signal.getsignal(signal.SIGINT) is handler
 
 
@@ -642,7 +674,7 @@ def test_an_interrupted_run_whose_step_fails_keeps_the_last_good_checkpoint(tmp_
 
     with pytest.raises(ZeroDivisionError):
         Run(tmp_path / "checkpoint", before_loss=interrupt_and_fail).fit()
-    assert list(tmp_path.iterdir()) == []
+    assert Checkpoint.load(tmp_path / "checkpoint").history == {}  # that of the beginning
 
 
 def test_a_trainer_can_fit_again_after_an_interruption_without_a_checkpoint():
@@ -689,7 +721,7 @@ def test_a_checkpoint_comes_back_from_its_file_as_it_was(tmp_path):
         for name, array in ours.items():
             assert array.dtype == theirs[name].dtype
             assert array.tobytes() == theirs[name].tobytes()
-    for name in ("loader", "random", "history", "extra"):
+    for name in ("loader", "random", "epoch", "history", "extra"):
         assert getattr(loaded, name) == getattr(saved, name), name
     assert {**loaded.optimizer, "arrays": 0} == {**saved.optimizer, "arrays": 0}
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
@@ -702,6 +734,31 @@ def whole_file(tmp_path_factory):
     model = Classifier()
     Checkpoint.of(model, optim.Adam(model.parameters()), DataLoader(data(), BATCH)).save(path)
     return path.read_bytes()
+
+
+def test_the_metadata_of_a_file_do_not_grow_with_the_steps(tmp_path):
+    """safetensors refuses more than 100 MB of them, which would end a run of millions of steps."""
+    sizes = []
+    for steps in (10, 10_000):
+        run = Run()
+        history = {"loss": [[i / 3, 1 / (i + 1)] for i in range(steps)]}
+        Checkpoint.of(run.model, run.optimizer, run.loader, history=history).save(tmp_path / "checkpoint")
+        assert Checkpoint.load(tmp_path / "checkpoint").history == history
+        sizes.append(int.from_bytes((tmp_path / "checkpoint").read_bytes()[:8], "little"))
+    assert sizes[1] - sizes[0] < 100  # longer numbers of places in the file
+
+
+def test_a_run_that_begins_leaves_nothing_of_one_before_it_to_be_resumed(tmp_path):
+    path = tmp_path / "checkpoint"
+    Run(path).fit()
+    fresh = Run(seed=1)
+    with pytest.raises(ZeroDivisionError):
+        Run(path, seed=1, before_loss=lambda trainer: 1 / 0).fit()
+    checkpoint = Checkpoint.load(path)
+    assert (checkpoint.epoch, checkpoint.history) == (0, {})
+    np.testing.assert_equal(checkpoint.weights, fresh.model.state_dict())
+    whole, resumed = Run(seed=1).fit(), Run(seed=2).fit(resume=checkpoint)
+    assert resumed.state() == whole.state()
 
 
 @given(share=st.floats(0, 1, exclude_max=True))
@@ -719,6 +776,25 @@ def test_a_file_of_another_kind_is_refused_by_name(tmp_path, content):
     (tmp_path / "picture.png").write_bytes(content)
     with pytest.raises(ValueError, match=r"picture\.png is cut short, or no safetensors file"):
         Checkpoint.load(tmp_path / "picture.png")
+
+
+@pytest.mark.parametrize("kept", ["{}", '{"optimizer": {}}', '{"optimizer": 3, "callbacks": []}'])
+def test_a_file_with_less_than_a_training_state_is_refused_by_name(tmp_path, kept):
+    safetensors.numpy.save_file({"w": np.zeros(1)}, tmp_path / "odd", {"tinygrad_nlp": kept})
+    with pytest.raises(ValueError, match=r"odd is no checkpoint of this version of the library"):
+        Checkpoint.load(tmp_path / "odd")
+
+
+def test_weights_that_half_the_size_does_not_hold_are_refused_by_name(tmp_path):
+    model = Classifier()
+    model.out.bias.data[:] = 7e4
+    with pytest.raises(ValueError, match=r"^the weights out\.bias have numbers too large for float16$"):
+        save_weights(model, tmp_path / "half", np.float16)
+    assert not (tmp_path / "half").exists()
+    model.out.bias.data[:] = np.inf
+    save_weights(model, tmp_path / "half", np.float16)
+    load_weights(model, tmp_path / "half")
+    assert np.isinf(model.out.bias.data).all()
 
 
 def test_a_file_of_weights_is_no_checkpoint(tmp_path):

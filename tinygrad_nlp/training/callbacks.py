@@ -37,7 +37,7 @@ class Callback:
         """After an epoch.
 
         Args:
-            trainer: its `loader.epoch` counts this one, too.
+            trainer: its `epoch` counts this one, too.
         """
 
     def on_stop(self, trainer: Trainer) -> None:
@@ -85,22 +85,27 @@ class ProgressBar(Callback):
     def on_step(self, trainer: Trainer) -> None:
         """Move on."""
         self.counted += self.count(*trainer.batch)
+        self.bar.set_description(f"epoch {trainer.epoch + 1}/{trainer.epochs}", refresh=False)
+        self._show(trainer)
+        self.bar.update()
+
+    def _show(self, trainer: Trainer) -> None:
+        """Set what stands behind the bar."""
         speed = self.counted / max(self.bar.format_dict["elapsed"], 1e-9)
         newest = {name: f"{points[-1][1]:.4g}" for name, points in trainer.history.items() if name != "loss"}
-        self.bar.set_description(f"epoch {trainer.loader.epoch + 1}/{trainer.epochs}", refresh=False)
         self.bar.set_postfix(
             {"loss": f"{trainer.loss:.4f}", **newest, f"{self.unit}/s": f"{speed:,.0f}"}, refresh=False
         )
-        self.bar.update()
 
     def on_epoch(self, trainer: Trainer) -> None:
-        """Leave a line for an epoch that was evaluated, with its mean loss."""
+        """Leave a line for an epoch that was evaluated, with its mean loss, and its figures behind the bar."""
         epoch = trainer.history["loss"][-len(trainer.loader) :]
         loss = sum(value for _, value in epoch) / len(epoch)
         measured = {name: points[-1][1] for name, points in trainer.history.items() if name != "loss"}
         if measured:
             text = "".join(f"  {name} {value:.5g}" for name, value in measured.items())
-            self.bar.write(f"epoch {trainer.loader.epoch}/{trainer.epochs}  loss {loss:.5f}{text}")
+            self.bar.write(f"epoch {trainer.epoch}/{trainer.epochs}  loss {loss:.5f}{text}")
+            self._show(trainer)
 
     def on_stop(self, trainer: Trainer) -> None:
         """Close it."""
@@ -231,6 +236,7 @@ def _newest(trainer: Trainer, name: str) -> float:
 class SaveCheckpoint(Callback):
     """Saves a checkpoint after each epoch, and when the run is interrupted. It comes last in the list of callbacks.
 
+    A run that begins saves one, too: whatever ends it, what lies there is its own, and not that of a run before it.
     Weights with a NaN or Inf among them are not saved: the checkpoint before stays.
 
     Args:
@@ -240,6 +246,15 @@ class SaveCheckpoint(Callback):
 
     def __init__(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         self.path, self.extra = path, extra
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Save, where the run begins.
+
+        Raises:
+            OSError: the file cannot be written; the one before stays.
+        """
+        if not trainer.steps:
+            self.on_epoch(trainer)
 
     def on_epoch(self, trainer: Trainer) -> None:
         """Save.

@@ -41,11 +41,19 @@ def save_weights(model: Module, path: str | os.PathLike[str], dtype: Any = None)
             they are.
 
     Raises:
+        ValueError: a finite weight is too large for `dtype`; the message names it.
         OSError: the file cannot be written, for example into a folder that does not exist; the message names it.
         TypeError: NumPy knows no such dtype.
     """
     state = model.state_dict()
-    _write(path, state if dtype is None else {name: array.astype(dtype) for name, array in state.items()}, {})
+    if dtype is not None:
+        with np.errstate(over="ignore"):
+            stored = {name: array.astype(dtype) for name, array in state.items()}
+        for name, array in stored.items():
+            if not np.array_equal(np.isfinite(asnumpy(array)), np.isfinite(asnumpy(state[name]))):
+                raise ValueError(f"the weights {name} have numbers too large for {np.dtype(dtype).name}")
+        state = stored
+    _write(path, state, {})
 
 
 def load_weights(model: Module, path: str | os.PathLike[str], strict: bool = True) -> IncompatibleKeys:
@@ -75,7 +83,7 @@ class Checkpoint:
         optimizer: what `Optimizer.state_dict` gives, and the name of the rule.
         loader: what `DataLoader.state_dict` gives: the position in the epoch, and its random stream.
         random: the state of the library's random stream.
-        history: see `Trainer`.
+        epoch, history: see `Trainer`.
         extra: anything that JSON can hold: settings, a vocabulary.
         callbacks: what `Callback.state_dict` gives, of those that have a state, and the name of the class.
         lone_products: see `threads`: which threads multiply, on which the last bits depend.
@@ -85,6 +93,7 @@ class Checkpoint:
     optimizer: dict[str, Any]
     loader: dict[str, Any]
     random: dict[str, Any]
+    epoch: int = 0
     history: dict[str, list[list[float]]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     callbacks: list[dict[str, Any]] = field(default_factory=list)
@@ -96,6 +105,7 @@ class Checkpoint:
         model: Module,
         optimizer: Optimizer,
         loader: DataLoader,
+        epoch: int = 0,
         history: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
         callbacks: Sequence[Callback] = (),
@@ -106,6 +116,7 @@ class Checkpoint:
             model: any.
             optimizer: of its parameters.
             loader: of the batches.
+            epoch: see `Trainer`.
             history: see `Trainer`; empty by default.
             extra: anything that JSON can hold; nothing by default.
             callbacks: of the trainer; none by default.
@@ -119,6 +130,7 @@ class Checkpoint:
             optimizer={"rule": type(optimizer).__name__, **optimizer.state_dict()},
             loader=loader.state_dict(),
             random=dict(random),
+            epoch=epoch,
             history=dict(history or {}),
             extra=dict(extra or {}),
             callbacks=[{"callback": type(c).__name__, **state} for c in callbacks if (state := c.state_dict())],
@@ -177,11 +189,13 @@ class Checkpoint:
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer["arrays"].items()}
         for i, state in enumerate(self.callbacks):
             arrays |= {f"callback.{i}.{name}": array for name, array in state.get("arrays", {}).items()}
+        # No JSON: of a run of millions of steps it would be longer than the metadata of a safetensors file may be.
+        arrays |= {f"history.{name}": np.array(points, np.float64) for name, points in self.history.items()}
         rest = {
             "optimizer": {name: value for name, value in self.optimizer.items() if name != "arrays"},
             "loader": self.loader,
             "random": self.random,
-            "history": self.history,
+            "epoch": self.epoch,
             "extra": self.extra,
             "callbacks": [{name: v for name, v in state.items() if name != "arrays"} for state in self.callbacks],
             "lone_products": self.lone_products,
@@ -200,7 +214,7 @@ class Checkpoint:
 
         Raises:
             FileNotFoundError: there is none.
-            ValueError: it is cut short, or no checkpoint of this library.
+            ValueError: it is cut short, or no checkpoint of this version of the library.
         """
         arrays, metadata = _read(path)
         if _KEY not in metadata:
@@ -210,11 +224,15 @@ class Checkpoint:
         def under(prefix: str) -> dict[str, Array]:
             return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
 
-        rest["optimizer"]["arrays"] = under("optimizer.")
-        for i, state in enumerate(rest.get("callbacks", [])):
-            if found := under(f"callback.{i}."):
-                state["arrays"] = found
-        return cls(weights=under("model."), **rest)
+        try:
+            rest["optimizer"]["arrays"] = under("optimizer.")
+            for i, state in enumerate(rest["callbacks"]):
+                if found := under(f"callback.{i}."):
+                    state["arrays"] = found
+            history = {name: points.tolist() for name, points in under("history.").items()}
+            return cls(weights=under("model."), history=history, **rest)
+        except (KeyError, TypeError):
+            raise ValueError(f"{path} is no checkpoint of this version of the library") from None
 
 
 def output_folder(path: str | os.PathLike[str]) -> Path:

@@ -39,6 +39,7 @@ class Trainer:
         model, optimizer, max_norm, callbacks: as given.
         loader: of the batches, from `fit` on.
         epochs, total_steps: how many the run has in all, those before a resumption included; 0 before `fit`.
+        epoch: how many epochs are behind, those before a resumption included.
         batch: the arrays of the last step.
         loss: of the last step, a float.
         grad_norm: of the last step, before clipping, a float.
@@ -71,17 +72,17 @@ class Trainer:
         self._loss = model if loss is None else loss
         self.callbacks = [*([loss] if isinstance(loss, Callback) else []), *callbacks]
         self.history: dict[str, list[list[float]]] = {}
-        self.steps = self.epochs = self.total_steps = 0
+        self.steps = self.epoch = self.epochs = self.total_steps = 0
         self.interrupted = self._stop_asked = False
 
     def fit(self, loader: DataLoader, epochs: int, resume: Checkpoint | None = None) -> None:
-        """Train until the loader has gone through `epochs` epochs.
+        """Train until `epochs` epochs are behind.
 
         Ctrl-C ends it between two steps; a second one at once.
 
         Args:
             loader: of batches, tuples of arrays.
-            epochs: in all, those before a resumption included.
+            epochs: in all, those of an earlier `fit` and those before a resumption included.
             resume: a checkpoint to go on from.
 
         Raises:
@@ -96,16 +97,17 @@ class Trainer:
         if resume is not None:
             resume.restore(self.model, self.optimizer, loader, self.callbacks)
             self.history = {name: list(points) for name, points in resume.history.items()}
-            self.steps = len(self.history.get("loss", ()))
+            self.steps, self.epoch = len(self.history.get("loss", ())), resume.epoch
         self.model.train()
         self._call("on_start")
         try:
             with self._interruptible():
-                while loader.epoch < epochs:
+                while self.epoch < epochs:
                     for batch in loader:
                         self._step(batch)
                         self._call("on_step")
                         self._stop_where_asked()
+                    self.epoch += 1
                     self._call("on_epoch")
                     self._stop_where_asked()
         finally:
@@ -181,7 +183,7 @@ class Trainer:
             RuntimeError: `fit` has not begun.
         """
         self._has_begun("checkpoint")
-        return Checkpoint.of(self.model, self.optimizer, self.loader, self.history, extra, self.callbacks)
+        return Checkpoint.of(self.model, self.optimizer, self.loader, self.epoch, self.history, extra, self.callbacks)
 
     def _has_begun(self, method: str) -> None:
         if not hasattr(self, "loader"):
