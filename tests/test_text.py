@@ -137,6 +137,14 @@ def test_a_vocabulary_is_saved_and_made_again(tmp_path_factory, tokens, unk):
         assert np.array_equal(again.encode(tokens), vocab.encode(tokens))
 
 
+def test_a_vocabulary_is_gone_through_by_tokens_and_asked_by_tokens():
+    vocab = Vocab(["a", "b", "a"])
+    assert list(vocab) == vocab.tokens == ["a", "b", "<unk>"]
+    for wrong in (1, ["a"]):
+        with pytest.raises(TypeError, match="a token is a string, not"):
+            vocab[wrong]
+
+
 def test_vocabularies_are_equal_where_tokens_ids_and_unk_are():
     vocab = Vocab("abc")
     assert vocab == Vocab("abcabc")
@@ -340,6 +348,7 @@ def test_the_best_ordered_sentence_is_the_most_probable():
         (lambda: LaplaceNGram([0, 1], 2, 2, alpha=0), ValueError, "alpha must be above 0, not 0"),
         (lambda: KneserNeyNGram([], 2, 2), ValueError, "KneserNeyNGram: the text is empty"),
         (lambda: KneserNeyNGram([0, 2], 2, 2), ValueError, "the id 2 is outside the vocabulary of 2"),
+        (lambda: KneserNeyNGram([0, 1], 2, 2, eos=9), ValueError, "the id 9 is outside the vocabulary of 2"),
         (lambda: KneserNeyNGram([0, 1], 2, 2).log_probabilities([-1]), ValueError, "the id -1 is outside"),
         (lambda: KneserNeyNGram([0, 1], 2, 2).perplexity([]), ValueError, "an empty text has no perplexity"),
         (lambda: KneserNeyNGram([[0, 1]], 2, 2), ValueError, r"one dimension, not the shape \(1, 2\)"),

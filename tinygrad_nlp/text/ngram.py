@@ -43,13 +43,14 @@ class NGram:
 
     Raises:
         TypeError: ids that are no integers.
-        ValueError: an empty text, ids out of range, or n below 1.
+        ValueError: an empty text, ids or an eos out of range, or n below 1.
     """
 
     def __init__(self, ids: np.ndarray, n: int, vocab_size: int, eos: int | None = None) -> None:
         if n < 1:
             raise ValueError(f"{type(self).__name__}: n must be at least 1, not {n}")
         self.n, self.vocab_size, self.eos = n, vocab_size, eos
+        self._checked([] if eos is None else [eos])
         ids = self._checked(ids)
         if not len(ids):
             raise ValueError(f"{type(self).__name__}: the text is empty")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +91,18 @@ class Vocab:
         """The narrowest integer that holds every id: a long text takes one to four bytes a token."""
         return np.min_scalar_type(max(len(self) - 1, 0))
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tokens)
+
     def __getitem__(self, token: str) -> int:
         """The id of one token.
 
         Raises:
+            TypeError: it is no string.
             ValueError: it is not known, and there is no `<unk>`.
         """
+        if not isinstance(token, str):
+            raise TypeError(f"Vocab: a token is a string, not {type(token).__name__} ({token!r}); ids are for `decode`")
         return int(self.encode([token])[0])
 
     def encode(self, tokens: Iterable[str], dtype: Any = np.int64) -> np.ndarray:
