@@ -1,7 +1,9 @@
 """The pictures: what is drawn, and that it is drawn without touching matplotlib's global state."""
 
 import doctest
+import errno
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -211,6 +213,21 @@ def test_save_refuses(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="cannot be written"):
         plot.save(figure, tmp_path / "file" / "curve.png")
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    def full(self, content):
+        with self.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    figure = plot.learning_curve({"loss": [(0, 2), (1, 1)]})
+    before = plot.save(figure, tmp_path / "curve.png").read_bytes()
+    monkeypatch.setattr(type(tmp_path), "write_bytes", full)
+    with pytest.raises(OSError, match=r"curve\.png cannot be written \(No space left on device\)"):
+        plot.save(figure, tmp_path / "curve.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["curve.png"]
+    assert (tmp_path / "curve.png").read_bytes() == before
 
 
 # --- Zipf's law --------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -113,12 +114,19 @@ def save(figure: Figure, path: str | Path) -> Path:
     path = Path(path)
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise ValueError(f"a picture is saved as .png, .svg or .pdf, got {str(path)!r}")
+    picture = io.BytesIO()
+    with style():
+        figure.savefig(picture, format=path.suffix[1:].lower())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with style():
-            figure.savefig(path)
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            temporary.write_bytes(picture.getvalue())
+            temporary.replace(path)  # so that what is there is the old picture or the new one, not half of it
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
-        raise OSError(
-            f"the picture {path} cannot be written ({error}); choose a folder that you may write to"
-        ) from error
+        reason = error.strerror or str(error)
+        raise OSError(f"the picture {path} cannot be written ({reason}); choose another folder") from error
     return path
