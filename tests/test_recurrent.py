@@ -593,6 +593,12 @@ def test_settings_that_there_are_not_are_named_with_those_that_there_are(kind):
         kind(3, 4, batch_first=True)
     with pytest.raises(TypeError, match=f"^{kind.__name__}: there is no setting 'proj_size'; there are bias, bidirect"):
         kind(3, 4, proj_size=2)
+    own = {nn.RNN: ["nonlinearity"], nn.LSTM: ["forget_gate", "peepholes"], nn.GRU: ["reset_after"]}[kind]
+    with pytest.raises(TypeError, match=f"'peephole'; there are bias, .*, recurrent_dropout, {', '.join(own)}$"):
+        kind(3, 4, peephole=True)
+    if kind is not nn.LSTM:
+        with pytest.raises(TypeError, match="there is no setting 'peepholes'"):
+            kind(3, 4, peepholes=True)
 
 
 @each_kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import warnings
 from typing import Any, ClassVar, NamedTuple
@@ -42,6 +43,7 @@ class _Recurrent(Module):
     """
 
     gates: int = 1
+    _seeing: int = 0  # how many gates have peepholes
     function: ClassVar[str]  # its name, for messages
     weight_ih_l0: Parameter
     weight_hh_l0: Parameter
@@ -59,12 +61,13 @@ class _Recurrent(Module):
         variational: bool = False,
         input_dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
-        peepholes: int = 0,
         **unknown: Any,
     ) -> None:
         name = type(self).__name__
         for setting in unknown:
-            known = "bias, bidirectional, dropout, variational, input_dropout, recurrent_dropout"
+            own = [p.name for p in inspect.signature(type(self)).parameters.values() if p.kind is p.KEYWORD_ONLY]
+            common = ["bias", "bidirectional", "dropout", "variational", "input_dropout", "recurrent_dropout"]
+            known = ", ".join([*common, *own])
             what = "x is (N, T, D) always" if setting == "batch_first" else f"there are {known}"
             raise TypeError(f"{name}: there is no setting {setting!r}; {what}")
         for argument, size in {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}.items():
@@ -86,7 +89,7 @@ class _Recurrent(Module):
         for layer in range(num_layers):
             features = hidden_size * len(directions) if layer else input_size
             for direction in directions:
-                _make_parameters(self, self.gates, features, hidden_size, bias, peepholes, f"_l{layer}{direction}")
+                _make_parameters(self, self.gates, features, hidden_size, bias, self._seeing, f"_l{layer}{direction}")
 
     def _one(self, x: Any, state: tuple[Any, ...], weights: dict[str, Any], **settings: Any) -> tuple[Any, Any]:
         """Run one layer in one direction, from its state, arrays (N, H), to its outputs and its last state."""
@@ -260,7 +263,7 @@ class LSTM(_Recurrent):
     ) -> None:
         self.forget_gate, self.peepholes = forget_gate, peepholes
         self.gates = 4 if forget_gate else 3
-        settings["peepholes"] = (self.gates - 1) * peepholes
+        self._seeing = (self.gates - 1) * peepholes
         super().__init__(input_size, hidden_size, num_layers, **settings)
 
     def forward(
