@@ -889,6 +889,21 @@ def test_row_sparse_and_dense_gradients_accumulate(look_up_first):
     np.testing.assert_array_equal(table.grad[:, 0], [3, 3, 5])
 
 
+def test_a_row_sparse_gradient_is_scaled_and_says_where_the_whole_array_is():
+    gradient = RowSparse(np.array([1, 1]), np.ones((2, 2)), (3, 2))
+    for scaled in (gradient * 3, np.float64(3) * gradient, gradient / (1 / 3)):
+        assert isinstance(scaled, RowSparse)
+        np.testing.assert_allclose(scaled.to_dense(), [[0, 0], [6, 6], [0, 0]])
+    with pytest.raises(TypeError):
+        gradient * np.ones(2)
+    with pytest.raises(AttributeError, match=r"^RowSparse has no 'max'; its to_dense\(\) is the whole array"):
+        gradient.max()
+    table = leaf(np.ones((3, 2)))
+    table.register_hook(lambda g: g * 0.5)
+    tn.embedding([2, 2], table).sum().backward()
+    np.testing.assert_array_equal(table.grad.to_dense()[:, 0], [0, 0, 1])
+
+
 def test_row_sparse_gradients_accumulate():
     table = leaf(np.ones((3, 2)))
     for _ in range(2):
@@ -1231,6 +1246,21 @@ def test_an_axis_that_is_not_there_names_the_operation():
     with tn.scope("decoder"), pytest.raises(np.exceptions.AxisError) as caught:
         leaf(np.ones((2, 3))).sum(axis=5)
     assert caught.value.__notes__ == ["in sum in decoder(float64 (2, 3))"]
+
+
+def test_a_backward_without_saved_inputs_is_told_how_to_have_them():
+    class Square(Function):
+        def forward(self, x):
+            return x * x
+
+        def backward(self, gy):
+            (x,) = self.inputs
+            return 2 * x * gy
+
+    y = Square()(leaf([1.0]))
+    with pytest.raises(TypeError) as caught:
+        y.backward()
+    assert caught.value.__notes__[-1] == "where backward needs self.inputs, the class says saves_inputs = True"
 
 
 def test_an_error_in_a_backward_carries_the_line_of_the_forward():

@@ -888,6 +888,12 @@ def test_where_dot_is_missing_pygraphviz_draws(drawing, no_dot, tmp_path, suffix
         assert "입력" in path.read_text(encoding="utf-8")
 
 
+def test_what_cannot_be_drawn_is_told_what_can():
+    for wrong in (nn.Linear(2, 1), [np.ones(2)], 3):
+        with pytest.raises(TypeError, match=r"^draw takes a Variable, several, or an exception, not"):
+            tn.draw(wrong)
+
+
 def test_where_dot_is_there_it_draws(drawing, tmp_path, monkeypatch):
     monkeypatch.setattr(graphviz.Digraph, "pipe", lambda self, form: f"drawn by dot as {form}".encode())
     assert drawing.save(str(tmp_path / "graph.pdf")).read_bytes() == b"drawn by dot as pdf"

@@ -1,5 +1,6 @@
 """Every operation, by the table in `op_table.py`: values, two derivatives, dtypes, and who owns the memory."""
 
+import contextlib
 import itertools
 import re
 
@@ -674,6 +675,22 @@ def test_matrix_product_works_with_arrays_on_both_sides():
     np.testing.assert_array_equal((a @ Variable(b)).data, a @ b)
     np.testing.assert_array_equal((Variable(a) @ b).data, a @ b)
     tn.check_grads(lambda b: a @ b, [b])
+
+
+@pytest.mark.parametrize("symbol", ["+", "-", "*", "/", "**", "@"])
+def test_an_operator_in_place_makes_a_new_variable_but_leaves_no_leaf_behind(symbol):
+    x, other = Variable(np.full((2, 2), 3.0), requires_grad=True), np.full((2, 2), 2.0)
+    names = {"x": x, "other": other}
+    for mode in (contextlib.nullcontext(), tn.no_grad()):
+        with mode, pytest.raises(TypeError, match=rf"write x\.data {re.escape(symbol)}= …"):
+            exec(f"x {symbol}= other", names)
+    names["x"] = y = x * 1.0
+    exec(f"x {symbol}= other", names)
+    assert names["x"] is not y
+    np.testing.assert_array_equal(names["x"].data, eval(f"y.data {symbol} other", {"y": y, "other": other}))
+    np.testing.assert_array_equal(y.data, 3)
+    names["x"].sum().backward()
+    assert x.grad.shape == (2, 2)
 
 
 def test_comparisons_are_plain_arrays():

@@ -243,6 +243,8 @@ def _backward(node: Function, gradient: Gradient, create_graph: bool) -> tuple[G
             gradients = node.backward(*node.of_every_output(gradient))
     except Exception as error:
         error.add_note(f"in the backward of {node.describe()}")
+        if isinstance(error, TypeError) and node.inputs is None and not node._of_library:
+            error.add_note("where backward needs self.inputs, the class says saves_inputs = True")
         raise
     if type(gradients) is not tuple:
         gradients = (gradients,)

@@ -13,7 +13,8 @@ class RowSparse:
     """A (V, …) array that is zero outside some rows.
 
     An embedding of 10,000 words × 650 is 26 MB; a batch of 700 words touches 2 MB of it. Engine and optimizers handle
-    this class wherever they handle an array. As PyTorch's sparse COO gradients, with one sparse axis.
+    this class wherever they handle an array; it can be added to one, and multiplied with a number. As PyTorch's sparse
+    COO gradients, with one sparse axis.
 
     Args:
         rows: integers (K,), ids of the rows in [0, V), in any order, with repeats: their values add up.
@@ -73,6 +74,17 @@ class RowSparse:
         return dense
 
     __radd__ = __add__
+
+    def __mul__(self, number: float) -> RowSparse:
+        return RowSparse(self.rows, self.values * number, self.shape) if np.ndim(number) == 0 else NotImplemented
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, number: float) -> RowSparse:
+        return RowSparse(self.rows, self.values / number, self.shape) if np.ndim(number) == 0 else NotImplemented
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"RowSparse has no {name!r}; its to_dense() is the whole array, and values are its rows")
 
     def add_to(self, dense: Array) -> None:
         """Add these rows to an array in place.

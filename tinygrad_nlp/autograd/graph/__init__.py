@@ -52,6 +52,7 @@ def draw(
     Raises:
         ValueError: there is no graph: `what` is a leaf, was made under `no_grad`, or its graph was freed; it is an
             exception that no operation has raised; or `time`, `show` or `rankdir` is none of those named.
+        TypeError: `what` is something else.
 
     Example:
         >>> import tinygrad_nlp as tn

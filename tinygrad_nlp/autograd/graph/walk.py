@@ -77,6 +77,7 @@ class Graph:
 
     Raises:
         ValueError: there is no graph, or the exception was raised by no operation.
+        TypeError: `what` is neither.
     """
 
     def __init__(self, what: Any, opened: bool | Collection[str], gradient: bool) -> None:
@@ -94,7 +95,11 @@ class Graph:
             self.error = what
             self.ends, roots = [], [self._of_error(what)]
         else:
-            ys = (what,) if isinstance(what, Variable) else tuple(what)
+            ys = (what,) if isinstance(what, Variable) else tuple(what) if isinstance(what, Iterable) else (None,)
+            if not all(isinstance(y, Variable) for y in ys):
+                raise TypeError(
+                    f"draw takes a Variable, several, or an exception, not {type(what).__name__}; of a model its result"
+                )
             roots = [y.node for y in ys]
             self.ends = [(y.name or "y", y.node) for y in ys]
         functions, nodes = _reach(roots)

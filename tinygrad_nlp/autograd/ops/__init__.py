@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..engine import Leaf
 from ..variable import Variable
 from .activations import gelu, leaky_relu, log_sigmoid, log_softmax, relu, sigmoid, silu, softmax, softplus
 from .convolution import avg_pool2d, conv1d, conv2d, max_pool2d
@@ -89,6 +90,8 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "__iter__": _iterate,
 }
 
+IN_PLACE = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "pow": "**", "matmul": "@"}
+
 METHODS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
@@ -108,6 +111,23 @@ def _comparison(name: str) -> Callable[[Any, Any], Any]:
     return compare
 
 
+def _in_place(name: str, symbol: str) -> Callable[[Any, Any], Any]:
+    binary = OPERATORS[f"__{name}__"]
+
+    def operate(self: Variable, other: Any) -> Any:
+        if isinstance(self.node, Leaf):
+            raise TypeError(
+                f"x {symbol}= … would leave a leaf that requires a gradient as it is, and call another Variable x: "
+                f"write x.data {symbol}= … to change it, or x = x {symbol} … for the other"
+            )
+        return binary(self, other)
+
+    operate.__doc__ = f"As `x = x {symbol} other`: a new Variable. On a leaf that requires a gradient a TypeError."
+    return operate
+
+
+for _name, _symbol in IN_PLACE.items():
+    setattr(Variable, f"__i{_name}__", _in_place(_name, _symbol))
 for _name, _function in (OPERATORS | METHODS).items():
     setattr(Variable, _name, _function)
 for _name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"):
