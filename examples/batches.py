@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
+from examples import cli
 from examples.cli import command
 from examples.corpora import Source, load_corpus
 from tinygrad_nlp.data import DataLoader, RandomWindows, SequentialWindows
@@ -79,4 +80,5 @@ def main(settings: Settings) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
+    cli.write_utf8()
     main(tyro.cli(Settings, prog="python -m examples.batches", description=__doc__))

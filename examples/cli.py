@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import io
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
@@ -14,6 +15,13 @@ import tyro
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound=Any)
+
+
+def write_utf8() -> None:
+    """Print arrows and Greek letters wherever the output goes: a pipe on Windows, or one of LC_ALL=C, has none."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")
 
 
 def epochs(default: int) -> Any:

@@ -239,6 +239,8 @@ def translate(question: tyro.conf.Positional[str], out: str = "runs/dates") -> N
     if not 0 < len(question) <= QUESTION_LENGTH:
         raise ValueError(f"{question!r} has {len(question)} characters; a date has at most {QUESTION_LENGTH}, and some")
     try:
+        if START in question:
+            raise ValueError(f"{START!r} is in no question: it begins the answer")
         x = vocab.encode(question.ljust(QUESTION_LENGTH))
     except ValueError as error:
         raise ValueError(f"{question!r}: {error}") from None
@@ -263,6 +265,7 @@ def evaluate(n: int = 5_000, seed: int = 1, out: str = "runs/dates") -> None:
 
 
 if __name__ == "__main__":
+    cli.write_utf8()
     tyro.extras.subcommand_cli_from_dict(
         {"train": train, "translate": translate, "evaluate": evaluate},
         prog="python -m examples.dates",

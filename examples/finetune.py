@@ -25,7 +25,7 @@ import numpy as np
 import tyro
 
 import tinygrad_nlp as tn
-from examples import language_model
+from examples import cli, language_model
 from examples.cli import command, refuse_changes, refuse_idle
 from examples.language_model import Trained
 from examples.models.language_model import LanguageModel, RecurrentLM
@@ -308,4 +308,5 @@ def main(settings: Settings) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    cli.write_utf8()
     main(tyro.cli(Settings, prog="python -m examples.finetune", description=__doc__))

@@ -24,6 +24,7 @@ import numpy as np
 import tyro
 
 import tinygrad_nlp as tn
+from examples import cli
 from examples.cli import command
 from examples.models.language_model import RecurrentLM
 from tinygrad_nlp import nn, plot
@@ -231,4 +232,5 @@ def strategies(settings: Settings, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    cli.write_utf8()
     main(tyro.cli(Settings, prog="python -m examples.gradients", description=__doc__))

@@ -454,6 +454,7 @@ def evaluate(out: str = OUT, text: str = "", half: bool = False) -> float:
 
 
 if __name__ == "__main__":
+    cli.write_utf8()
     tyro.extras.subcommand_cli_from_dict(
         {"train": train, "generate": generate, "score": score, "evaluate": evaluate},
         prog="python -m examples.language_model",

@@ -17,6 +17,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from examples import cli
 from examples.cli import command
 from examples.corpora import Source, load_corpus, read, write
 from tinygrad_nlp import plot
@@ -166,6 +167,7 @@ def zipf(settings: Annotated[Source, tyro.conf.OmitArgPrefixes], out: str = "run
 
 
 if __name__ == "__main__":
+    cli.write_utf8()
     tyro.extras.subcommand_cli_from_dict(
         {"perplexity": perplexity, "generate": generate, "score": score, "zipf": zipf},
         prog="python -m examples.ngram",

@@ -16,6 +16,7 @@ import numpy as np
 import tyro
 
 import tinygrad_nlp as tn
+from examples import cli
 from examples.cli import command
 from examples.models.language_model import RecurrentLM
 from tinygrad_nlp import optim, plot
@@ -79,4 +80,5 @@ def main(settings: Settings) -> list[float]:
 
 
 if __name__ == "__main__":
+    cli.write_utf8()
     main(tyro.cli(Settings, prog="python -m examples.rnnlm", description=__doc__))

@@ -15,6 +15,7 @@ import numpy as np
 import tyro
 
 import tinygrad_nlp as tn
+from examples import cli
 from examples.cli import command
 from tinygrad_nlp import nn, optim, plot
 from tinygrad_nlp.data import DataLoader, spiral
@@ -85,4 +86,5 @@ def main(settings: Settings) -> float:
 
 
 if __name__ == "__main__":
+    cli.write_utf8()
     main(tyro.cli(Settings, prog="python -m examples.spiral", description=__doc__))

@@ -378,6 +378,8 @@ def test_loader_leaves_the_global_generator_alone():
 
 
 def test_loader_refuses():
+    with pytest.raises(TypeError, match=r"one for each kind of data, .* write tuple\(zip\(\*examples\)\)"):
+        DataLoader([(1, 2), (3, 4), (5, 6)], 2)
     x = np.arange(4)
     with pytest.raises(TypeError, match="tuple of arrays"):
         DataLoader(x, 2)

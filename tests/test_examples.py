@@ -33,11 +33,14 @@ PNG = b"\x89PNG"
 
 
 def command_line(*arguments, code=0):
-    """Run a script in an interpreter of its own; gives what it prints, on one line each, without frames."""
+    """Run a script in an interpreter of its own; gives what it prints, on one line each, without frames.
+
+    Where it prints to, there is no other letter than those of ASCII, unless it asks for them.
+    """
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, "COLUMNS": "200", "PYTHONIOENCODING": "ascii"},
         capture_output=True,
         encoding="utf-8",
         timeout=120,
@@ -141,6 +144,7 @@ def test_translate_writes_a_date(quick, capsys):
     [
         ("sep 27, 1994!", "'sep 27, 1994!': '!' at position 12 is not in the vocabulary"),
         ("9월 27일", "'월' at position 1"),
+        ("sep 27_ 1994", "'_' is in no question: it begins the answer"),
         ("WEDNESDAY, SEPTEMBER 10, 1997.", "has 30 characters; a date has at most 29"),
     ],
 )

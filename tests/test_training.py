@@ -131,6 +131,15 @@ def test_fit_makes_all_steps_whoever_else_goes_through_the_loader():
     assert run.trainer.epoch == EPOCHS
 
 
+def test_what_is_no_callback_is_refused():
+    model = Classifier()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(TypeError, match=r"^Trainer: StepLR is no Callback; write Schedule\(…\) around it$"):
+        Trainer(model, optimizer, callbacks=[optim.StepLR(optimizer, 1)])
+    with pytest.raises(TypeError, match=r"^Trainer: function is no Callback$"):
+        Trainer(model, optimizer, callbacks=[lambda trainer: None])
+
+
 def test_fit_counts_the_epochs_of_an_earlier_fit():
     run = Run().fit()
     run.trainer.fit(run.loader, EPOCHS)
@@ -795,6 +804,12 @@ def test_weights_that_half_the_size_does_not_hold_are_refused_by_name(tmp_path):
     save_weights(model, tmp_path / "half", np.float16)
     load_weights(model, tmp_path / "half")
     assert np.isinf(model.out.bias.data).all()
+
+
+def test_a_checkpoint_is_no_file_of_weights(whole_file, tmp_path):
+    (tmp_path / "checkpoint").write_bytes(whole_file)
+    with pytest.raises(ValueError, match=r"checkpoint is a checkpoint: .*Checkpoint\.load\(path\)\.weights"):
+        load_weights(Classifier(), tmp_path / "checkpoint")
 
 
 def test_a_file_of_weights_is_no_checkpoint(tmp_path):

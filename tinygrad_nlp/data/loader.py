@@ -52,6 +52,10 @@ class DataLoader:
     ) -> None:
         if isinstance(arrays, np.ndarray):
             raise TypeError("arrays must be a tuple of arrays; for a single array write (array,)")
+        if any(isinstance(array, tuple) for array in arrays):
+            raise TypeError(
+                "arrays must be one for each kind of data, not one example each: write tuple(zip(*examples))"
+            )
         self.arrays = tuple(np.asarray(array) for array in arrays)
         lengths = [len(array) for array in self.arrays]
         if len(set(lengths)) > 1:

@@ -34,6 +34,9 @@ class CrossEntropyLoss(Module):
 
         Returns:
             The mean loss in nats, a scalar of the dtype of the logits.
+
+        Raises:
+            ValueError, IndexError, TypeError: see `functional.cross_entropy`.
         """
         return F.cross_entropy(logits, targets, self.ignore_index)
 

@@ -69,9 +69,13 @@ def load_weights(model: Module, path: str | os.PathLike[str], strict: bool = Tru
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: the file is cut short, holds numbers that NumPy does not know (bfloat16), or is not of this model.
+        ValueError: the file is cut short, holds numbers that NumPy does not know (bfloat16), is a checkpoint, or not of
+            this model.
     """
-    return model.load_state_dict(_read(path)[0], strict)
+    arrays, metadata = _read(path)
+    if _KEY in metadata:
+        raise ValueError(f"{path} is a checkpoint: take model.load_state_dict(Checkpoint.load(path).weights)")
+    return model.load_state_dict(arrays, strict)
 
 
 @dataclass

@@ -47,6 +47,9 @@ class Trainer:
         steps: how many steps were made, those before a resumption included.
         interrupted: whether Ctrl-C ended `fit` between two steps: all is whole, and can be saved.
 
+    Raises:
+        TypeError: one of the callbacks is none.
+
     Example:
         >>> import numpy as np, tinygrad_nlp as tn
         >>> from tinygrad_nlp import nn, optim
@@ -71,6 +74,10 @@ class Trainer:
         self.model, self.optimizer, self.max_norm = model, optimizer, max_norm
         self._loss = model if loss is None else loss
         self.callbacks = [*([loss] if isinstance(loss, Callback) else []), *callbacks]
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                hint = "; write Schedule(…) around it" if hasattr(callback, "lr") or hasattr(callback, "step") else ""
+                raise TypeError(f"Trainer: {type(callback).__name__} is no Callback{hint}")
         self.history: dict[str, list[list[float]]] = {}
         self.steps = self.epoch = self.epochs = self.total_steps = 0
         self.interrupted = self._stop_asked = False
