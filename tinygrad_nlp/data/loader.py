@@ -19,7 +19,7 @@ class DataLoader:
     Args:
         arrays: arrays (N, …) of one length N and any dtypes, such as `(x, t)`; row i of each belongs together.
         batch_size: the number of rows in a batch, 1 or more; the last batch of an epoch may have fewer.
-        shuffle: whether an epoch's order is random, or that of the rows.
+        shuffle: whether an epoch's order is random, as by default here and not in PyTorch, or that of the rows.
         seed: the seed of the loader's own random numbers, not negative; nothing else draws from them.
         drop_last: whether a last batch with fewer rows is left out.
 
