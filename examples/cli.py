@@ -1,4 +1,4 @@
-"""The command line of the examples: what a user did wrong is told in a line, without a traceback."""
+"""The command line of the examples: what a user did wrong is told in a line, runs are interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import inspect
 import io
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import tyro
+
+from tinygrad_nlp.data import DataLoader
+from tinygrad_nlp.training import Checkpoint, Trainer
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,6 +72,53 @@ def refuse_idle(flags: Callable[..., Any], values: Mapping[str, Any], idle: Mapp
     for name, (is_idle, where) in idle.items():
         if is_idle and values[name] != parameters[name].default:
             raise ValueError(f"--{name.replace('_', '-')} has no effect {where}: leave it out")
+
+
+def fit(trainer: Trainer, loader: DataLoader, epochs: int, resume: Checkpoint | None, path: Path) -> None:
+    """Train; Ctrl-C ends the program, and it says what is left.
+
+    Args:
+        trainer: with a `SaveCheckpoint` among its callbacks.
+        loader: see `Trainer.fit`.
+        epochs: see there.
+        resume: see there.
+        path: of its checkpoint.
+
+    Raises:
+        SystemExit: with status 130, where it was interrupted.
+    """
+    try:
+        trainer.fit(loader, epochs, resume)
+    except KeyboardInterrupt:
+        if trainer.interrupted:
+            print(f"interrupted after {trainer.steps} steps; --resume goes on from {path}")
+        else:
+            print("interrupted in the middle of a step: what was done since the last checkpoint is lost")
+        raise SystemExit(130) from None
+
+
+def load(path: Path, settings: Callable[..., S], example: str, *more: str) -> tuple[Checkpoint, S]:
+    """A checkpoint that `train` left, and its settings.
+
+    Args:
+        path: of the file.
+        settings: the dataclass.
+        example: whose it is, as "examples.dates".
+        more: what it has in `extra` besides "settings".
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is cut short, or of something else.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}: run `python -m {example} train` first")
+    checkpoint = Checkpoint.load(path)
+    try:
+        if not checkpoint.extra.keys() >= {*more}:
+            raise KeyError(*more)
+        return checkpoint, settings(**checkpoint.extra["settings"])
+    except (KeyError, TypeError):
+        raise ValueError(f"{path} is not a checkpoint of {example}, or of another version of it") from None
 
 
 def resumed(settings: S, before: S) -> S:

@@ -159,31 +159,13 @@ def fit(
             SaveCheckpoint(path, extra),
         ],
     )
-    try:
-        trainer.fit(loader, epochs, resume=checkpoint)
-    except KeyboardInterrupt:
-        if trainer.interrupted:
-            print(f"interrupted after {trainer.steps} steps; --resume goes on from {path}")
-        else:
-            print("interrupted in the middle of a step: what was done since the last checkpoint is lost")
-        raise SystemExit(130) from None
+    cli.fit(trainer, loader, epochs, checkpoint, path)
     return trainer
 
 
 def load(path: Path) -> tuple[Checkpoint, Settings]:
-    """A checkpoint that `train` left, and its settings.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: the file is cut short, or of something else.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}: run `python -m examples.dates train` first")
-    checkpoint = Checkpoint.load(path)
-    try:
-        return checkpoint, Settings(**checkpoint.extra["settings"])
-    except (KeyError, TypeError):
-        raise ValueError(f"{path} is not a checkpoint of examples.dates, or of another version of it") from None
+    """A checkpoint that `train` left, and its settings; raises as `cli.load`."""
+    return cli.load(path, Settings, "examples.dates", "characters")
 
 
 def show(model: AttentionSeq2seq, dates: DateData) -> None:

@@ -257,14 +257,7 @@ def fit(
             SaveCheckpoint(out / CHECKPOINT, extra),
         ],
     )
-    try:
-        trainer.fit(loader, epochs, resume=checkpoint)
-    except KeyboardInterrupt:
-        if trainer.interrupted:
-            print(f"interrupted after {trainer.steps} steps; --resume goes on from {out / CHECKPOINT}")
-        else:
-            print("interrupted in the middle of a step: what was done since the last checkpoint is lost")
-        raise SystemExit(130) from None
+    cli.fit(trainer, loader, epochs, checkpoint, out / CHECKPOINT)
     if best.best is not None:
         load_weights(model, best.path)
     figure = perplexity(model, corpus.test)
@@ -275,22 +268,8 @@ def fit(
 
 
 def load(path: Path) -> tuple[Checkpoint, Settings]:
-    """A checkpoint that `train` left, and its settings.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: the file is cut short, or of something else.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}: run `python -m examples.language_model train` first")
-    checkpoint = Checkpoint.load(path)
-    try:
-        vocab_of(checkpoint)
-        return checkpoint, Settings(**checkpoint.extra["settings"])
-    except (KeyError, TypeError):
-        raise ValueError(
-            f"{path} is not a checkpoint of examples.language_model, or of another version of it"
-        ) from None
+    """A checkpoint that `train` left, and its settings; raises as `cli.load`."""
+    return cli.load(path, Settings, "examples.language_model", "vocab", "tokenizer")
 
 
 def vocab_of(checkpoint: Checkpoint) -> Vocab:
