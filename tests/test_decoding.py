@@ -404,3 +404,20 @@ def test_beam_search_refuses():
         beam_search(counter, None, [0], 3, 0)
     with pytest.raises(ValueError, match=r"length_penalty must not be negative, but is -1"):
         beam_search(counter, None, [0], 3, length_penalty=-1)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_state_whose_batch_is_elsewhere_is_told_of_select(rows):
+    """With one row its first beginnings can be taken; the layer then refuses three rows of one layer."""
+    rnn = tn.nn.RNN(2, 4)
+    table = np.eye(5, 2, dtype=np.float32)
+
+    def step(ids, state):
+        hs, state = rnn(table[ids][:, None], state)
+        return hs.data[:, 0], state
+
+    with pytest.raises((IndexError, ValueError)) as caught:
+        beam_search(step, None, [0] * rows, 4, width=3)
+    assert "`select`" in caught.value.__notes__[-1]
+    right = beam_search(step, None, [0] * rows, 4, 3, select=functools.partial(take_rows, axis=1))
+    assert len(right) == rows

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,8 +70,9 @@ def beam_search(
         width: how many beginnings are kept, 1 or more.
         stop: the id that ends a sequence.
         length_penalty: α; 0 compares log P itself, and more lets longer sequences win.
-        select: takes rows of a state, (state, rows) → state: `take_rows`, which takes them along axis 0; for others
-            `functools.partial(take_rows, axis=1)`, or a function.
+        select: takes rows of a state, (state, rows) → state: `take_rows`, which takes them along axis 0. For the layers
+            of `nn` it is `functools.partial(take_rows, axis=1)`, and for their state h beside an encoder's keys
+            `lambda state, rows: (take_rows(state[0], rows, 1), take_rows(state[1], rows))`.
 
     Returns:
         For each row at most `width` sequences, the best first.
@@ -105,7 +107,8 @@ def beam_search(
     log_p = np.zeros((rows, 1))
     found: list[list[Hypothesis]] = [[] for _ in range(rows)]
     for t in range(1, length + 1):
-        scores, state = ask(step, last.reshape(-1), state)
+        with _hint_at_select():
+            scores, state = ask(step, last.reshape(-1), state)
         size = scores.shape[1]
         longer = log_p[:, :, None] + log_softmax(scores.astype(np.float64)).reshape(*log_p.shape, size)
         candidates = _best(longer.reshape(rows, -1), 2 * width)  # at most every second of them is a stop
@@ -131,7 +134,8 @@ def beam_search(
             if len(found[row]) == width and log_p[row].max() / penalty(length) <= found[row][-1].score:
                 log_p[row] = -np.inf
         each = np.arange(rows)[:, None]
-        state = select(state, (each * beginnings.shape[1] + parents).reshape(-1))
+        with _hint_at_select():
+            state = select(state, (each * beginnings.shape[1] + parents).reshape(-1))
         beginnings = np.concatenate((beginnings[each, parents], last[:, :, None]), axis=2)
         if (log_p == -np.inf).all():
             break
@@ -143,6 +147,16 @@ def beam_search(
         ]
         found[row] = _ranked(found[row] + unfinished)[:width]
     return found
+
+
+@contextmanager
+def _hint_at_select() -> Iterator[None]:
+    """A state whose rows were taken along the wrong axis fails there, or in the next step."""
+    try:
+        yield
+    except (IndexError, ValueError) as error:
+        error.add_note("in beam_search: is the batch the axis of the state that `select` takes rows of?")
+        raise
 
 
 def _best(values: np.ndarray, count: int) -> np.ndarray:
