@@ -25,7 +25,7 @@ def write_utf8() -> None:
     """Print arrows and Greek letters wherever the output goes: a pipe on Windows, or one of LC_ALL=C, has none."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8")
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # for names of files that are not
 
 
 def epochs(default: int) -> Any:
@@ -74,6 +74,22 @@ def refuse_idle(flags: Callable[..., Any], values: Mapping[str, Any], idle: Mapp
             raise ValueError(f"--{name.replace('_', '-')} has no effect {where}: leave it out")
 
 
+def epochs_of(given: int | None, default: int) -> int:
+    """How many epochs a run has.
+
+    Args:
+        given: what came of the flag.
+        default: of a new run.
+
+    Raises:
+        ValueError: it is below 1.
+    """
+    count = default if given is None else given
+    if count < 1:
+        raise ValueError(f"--epochs must be at least 1, not {count}")
+    return count
+
+
 def fit(trainer: Trainer, loader: DataLoader, epochs: int, resume: Checkpoint | None, path: Path) -> None:
     """Train; Ctrl-C ends the program, and it says what is left.
 
@@ -113,12 +129,10 @@ def load(path: Path, settings: Callable[..., S], example: str, *more: str) -> tu
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}: run `python -m {example} train` first")
     checkpoint = Checkpoint.load(path)
-    try:
-        if not checkpoint.extra.keys() >= {*more}:
-            raise KeyError(*more)
-        return checkpoint, settings(**checkpoint.extra["settings"])
-    except (KeyError, TypeError):
-        raise ValueError(f"{path} is not a checkpoint of {example}, or of another version of it") from None
+    known = inspect.signature(settings).parameters.keys()
+    if not (checkpoint.extra.keys() >= {"settings", *more} and checkpoint.extra["settings"].keys() <= known):
+        raise ValueError(f"{path} is not a checkpoint of {example}, or of another version of it")
+    return checkpoint, settings(**checkpoint.extra["settings"])
 
 
 def resumed(settings: S, before: S) -> S:

@@ -134,9 +134,7 @@ def fit(
     model: AttentionSeq2seq, dates: DateData, settings: Settings, path: Path, checkpoint: Checkpoint | None
 ) -> Trainer:
     """Train from the beginning or from a checkpoint, and leave a new one in `path` after each epoch."""
-    epochs = EPOCHS if settings.epochs is None else settings.epochs
-    if epochs < 1:
-        raise ValueError(f"--epochs must be at least 1, not {epochs}")
+    epochs = cli.epochs_of(settings.epochs, EPOCHS)
     characters = "".join(dates.vocab.tokens)
     if checkpoint is not None and checkpoint.extra["characters"] != characters:
         raise ValueError(f"{path} was trained on other dates than these: start afresh")

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from examples.models.language_model import LanguageModel, RecurrentLM
 from examples.models.sentiment import TextClassifier
 from tinygrad_nlp import optim, plot
 from tinygrad_nlp.data import Corpus, DataLoader, LabelledTexts, load_ptb, load_sst2, pad_sequences
+from tinygrad_nlp.files import replace_file
 from tinygrad_nlp.nn.functional import cross_entropy
 from tinygrad_nlp.text import Vocab, Words
 from tinygrad_nlp.training import Callback, Evaluation, ProgressBar, Schedule, Trainer, output_folder
@@ -163,8 +163,7 @@ def read(
     path, checkpoint = Path(settings.out) / language_model.CHECKPOINT, None
     if resume and path.is_file():
         checkpoint, earlier = language_model.load(path)
-        if dataclasses.replace(earlier, out=settings.out) != settings:  # of an earlier run in this folder
-            checkpoint = None
+        settings = dataclasses.replace(earlier, out=settings.out)
     text = corpus()
     weights = None if start is None else adapt(start, language_model.build(settings, text.vocab), text.vocab)
     language_model.fit(settings, text, checkpoint, weights)
@@ -290,10 +289,12 @@ def main(settings: Settings) -> dict[str, float]:
         parts = [LabelledTexts(part.texts[:300], part.labels[:300]) for part in parts]
 
     def keep() -> None:
-        new = out / f".{RESULTS}"
-        new.write_text(json.dumps({"settings": dataclasses.asdict(settings), "runs": runs}, indent=1), encoding="utf-8")
-        os.replace(new, out / RESULTS)  # a file is the old one or the new
+        kept = {"settings": dataclasses.asdict(settings), "runs": runs}
+        replace_file(out / RESULTS, json.dumps(kept, indent=1).encode())
 
+    if not settings.resume:
+        for stage in (GENERAL, LM):  # of a run before in this folder, with which --resume would go on
+            (out / stage / language_model.CHECKPOINT).unlink(missing_ok=True)
     keep()
     lm = pretrain(settings, parts)
     train, valid, test = (encode(part, lm.vocab) for part in parts)

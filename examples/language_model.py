@@ -218,9 +218,7 @@ def fit(
         The perplexity on the test part.
     """
     out = output_folder(settings.out)
-    epochs = EPOCHS if settings.epochs is None else settings.epochs
-    if epochs < 1:
-        raise ValueError(f"--epochs must be at least 1, not {epochs}")
+    epochs = cli.epochs_of(settings.epochs, EPOCHS)
     tn.manual_seed(settings.seed)
     if min(len(corpus.valid), len(corpus.test)) < 2:
         raise ValueError(f"the text has {len(corpus.train)} tokens to train on and none to test: give a longer text")
@@ -298,8 +296,9 @@ class Trained:
 
     @property
     def start(self) -> int:
-        """The id behind which a text begins: a sentence's end or, without one, the most frequent token (a space)."""
-        return int(self.vocab.counts.argmax()) if self.eos is None else self.eos
+        """The id behind which a text begins: the end of a sentence or of a line, or a space, whichever there is."""
+        ends = ("<eos>", "\n", "Ċ", " ", "Ġ")  # Ċ and Ġ are BPE's
+        return self.vocab[next((end for end in ends if end in self.vocab), self.vocab.tokens[0])]
 
 
 def trained(out: str) -> Trained:
@@ -314,7 +313,8 @@ def trained(out: str) -> Trained:
     vocab = vocab_of(checkpoint)
     model = build(settings, vocab)
     model.load_state_dict(checkpoint.weights)
-    if any(state.get("best") is not None for state in checkpoint.callbacks):  # else the file is of an earlier run
+    found = {state["callback"]: state for state in checkpoint.callbacks}
+    if found["KeepBest"]["best"] is not None:  # else the file is of an earlier run
         load_weights(model, folder / BEST)
     model.eval()
     return Trained(model, settings, Tokenizer.from_state_dict(checkpoint.extra["tokenizer"]), vocab)
@@ -337,7 +337,7 @@ def generate(
     """Write a text, token by token.
 
     Args:
-        prompt: how it begins; by default behind a sentence's end, or where there is none a space
+        prompt: how it begins; by default behind the end of a sentence or of a line, or behind a space
         out: folder in which `train` left its checkpoint
         length: tokens to write at most
         greedy: always the most probable token

@@ -378,8 +378,12 @@ def test_loader_leaves_the_global_generator_alone():
 
 
 def test_loader_refuses():
-    with pytest.raises(TypeError, match=r"one for each kind of data, .* write tuple\(zip\(\*examples\)\)"):
-        DataLoader([(1, 2), (3, 4), (5, 6)], 2)
+    examples = [(1, 2), (3, 4), (5, 6)]
+    with pytest.raises(TypeError, match=r"one for each kind of data, .*: write (.*)$") as refused:
+        DataLoader(examples, 2)
+    advice = str(refused.value).partition("write ")[2]
+    (batch,) = DataLoader(eval(advice, {"examples": examples}), 3, shuffle=False)
+    np.testing.assert_array_equal(batch, [[1, 3, 5], [2, 4, 6]])
     x = np.arange(4)
     with pytest.raises(TypeError, match="tuple of arrays"):
         DataLoader(x, 2)

@@ -20,7 +20,7 @@ import pytest
 pytest.importorskip("tyro", reason="examples need the extra `examples`")
 pytest.importorskip("matplotlib", reason="examples need the extra `examples`")
 
-from examples import corpora, dates, finetune, language_model, ngram, spiral
+from examples import corpora, dates, language_model, ngram, spiral
 from examples.models.language_model import RecurrentLM
 from tinygrad_nlp import nn
 from tinygrad_nlp.data import DataLoader, load_dates, make_dates
@@ -315,6 +315,11 @@ def test_the_command_line_shows_every_setting_with_its_default():
         assert " ".join(found[1].replace("│", "").split()) == default, flag
 
 
+def test_the_name_of_a_file_that_is_no_text_is_printed_all_the_same():
+    _, error = command_line("examples.dates", "translate", "sep 27, 1994", "--out", "no\udcff", code=1)
+    assert re.match(r"error: there is no no\S+checkpoint\.safetensors", error)
+
+
 def test_the_command_line_ends_without_a_traceback(tmp_path):
     _, error = command_line("examples.dates", "translate", "sep 27, 1994", "--out", str(tmp_path), code=1)
     assert error.count("\n") == 1
@@ -589,19 +594,10 @@ def test_weights_of_an_earlier_run_in_the_folder_are_not_taken_for_those_of_this
     np.testing.assert_equal(weights, Checkpoint.load(tmp_path / "checkpoint.safetensors").weights)
 
 
-def test_fine_tuning_does_not_go_on_with_a_language_model_of_other_settings(rhyme, tmp_path):
-    earlier, wanted = tiny(rhyme, tmp_path / "lm"), tiny(rhyme, tmp_path / "lm", lr=0.001)
-    corpus = language_model.corpus_of(earlier)
-    finetune.read(earlier, lambda: corpus, resume=False)
-    found = finetune.read(wanted, lambda: corpus, resume=True)
-    fresh = finetune.read(dataclasses.replace(wanted, out=str(tmp_path / "new")), lambda: corpus, resume=False)
-    np.testing.assert_equal(found.model.state_dict(), fresh.model.state_dict())
-
-
 def test_probabilities_of_all_texts_of_two_characters_have_the_sum_one(rhyme, tmp_path, capsys):
     language_model.train(tiny(rhyme, tmp_path, kind="characters", epochs=1))
     run = language_model.trained(str(tmp_path))
-    assert run.vocab.tokens[run.start] == " "
+    assert run.vocab.tokens[run.start] == "\n"
     tokens = [token for token in run.vocab.tokens if token != "<unk>"]
     capsys.readouterr()
     language_model.score(["".join(pair) for pair in itertools.product(tokens, repeat=2)], str(tmp_path))
@@ -621,6 +617,8 @@ def test_a_language_model_of_other_tokens(rhyme, tmp_path, kind):
     assert text.startswith("the cat")
     if kind == "characters":
         assert len(text) == 16
+    run = language_model.trained(str(tmp_path))
+    assert run.vocab.tokens[run.start] == {"characters": "\n", "bpe": "Ċ"}[kind]
     language_model.score(["the cat", "tac eht"], str(tmp_path))
     with pytest.raises(SystemExit, match="--stop has no effect without <eos>"):
         language_model.generate("the cat", str(tmp_path), stop=True)

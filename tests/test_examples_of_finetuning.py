@@ -92,6 +92,18 @@ def test_the_labels_of_the_other_parts_are_only_counted(tmp_path, monkeypatch):
         )
 
 
+def test_a_resumed_run_takes_nothing_of_another_that_was_in_the_folder_before(tmp_path, monkeypatch):
+    finetune.main(settings(tmp_path / "a", seeds=(0,)))
+    others = {"seeds": (0,), "general_epochs": 0}
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, "pretrain", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(SystemExit):
+            finetune.main(settings(tmp_path / "a", **others))
+    finetune.main(finetune.Settings(out=str(tmp_path / "a"), resume=True, seeds=(0,)))
+    finetune.main(settings(tmp_path / "b", **others))
+    assert results(tmp_path / "a") == results(tmp_path / "b")
+
+
 @pytest.mark.parametrize("moment", ["in the second language model", "in the third run"])
 def test_a_run_that_is_interrupted_and_resumed_gives_the_same_figures(tmp_path, monkeypatch, moment):
     module, name, call = (language_model, "fit", 2) if "model" in moment else (finetune, "learn", 3)

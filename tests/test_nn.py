@@ -254,6 +254,14 @@ def test_weights_that_are_no_real_numbers_are_refused_and_nothing_is_changed(kin
     np.testing.assert_equal(model.state_dict(), before)
 
 
+@pytest.mark.parametrize("kind", [bool, np.int64, np.float16, np.float64])
+def test_weights_of_any_real_dtype_go_into_a_parameter_of_any(kind):
+    layer = nn.Linear(2, 1)
+    layer.weight.data = layer.weight.data.astype(np.float16)
+    layer.load_state_dict({"weight": np.array([[0, 1]]).astype(kind), "bias": np.array([1]).astype(kind)})
+    np.testing.assert_array_equal(layer.weight.data, [[0, 1]])
+
+
 def test_weights_are_not_written_into_half_of_a_model():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[1].weight.data = np.broadcast_to(np.float32(0), (2, 2))
@@ -386,8 +394,12 @@ def test_functions_and_modules_of_sequential_take_each_others_places():
     x = normal(1, 2)
     np.testing.assert_array_equal(model(x).data, model[1](tn.tanh(x)).data)
     assert list(model.state_dict()) == ["1.weight", "1.bias"]
+    model[0] = nn.Linear(2, 2)
+    assert [name for name, _ in model.named_children()] == ["0", "1"]  # as if made so: optimizers go by places
     with pytest.raises(IndexError):
         model[2] = tn.tanh
+    with pytest.raises(TypeError):
+        model[0:1] = tn.tanh
 
 
 def test_what_cannot_run_is_no_part_of_sequential():
@@ -402,6 +414,8 @@ def test_a_module_of_a_list_is_replaced():
     assert modules.state_dict()["1.weight"].shape == (3, 1)
     with pytest.raises(IndexError):
         modules[2] = last
+    with pytest.raises(TypeError):
+        modules[0:1] = last
     with pytest.raises(TypeError, match="ModuleList takes modules"):
         modules[0] = tn.tanh
 

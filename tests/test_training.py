@@ -686,12 +686,24 @@ def test_an_interrupted_run_whose_step_fails_keeps_the_last_good_checkpoint(tmp_
     assert Checkpoint.load(tmp_path / "checkpoint").history == {}  # that of the beginning
 
 
-def test_a_trainer_can_fit_again_after_an_interruption_without_a_checkpoint():
-    run = Run(before_loss=interrupt_before(2))
+@pytest.mark.parametrize("step", range(1, STEPS * EPOCHS + 1))
+def test_a_trainer_that_was_interrupted_fits_on_without_a_checkpoint(step):
+    run = Run(before_loss=interrupt_before(step))
     with pytest.raises(KeyboardInterrupt):
         run.fit()
-    run.fit()  # leaves the rest of the epoch out: the loop over it is over
+    assert run.trainer.interrupted
+    run.fit()
     assert not run.trainer.interrupted
+    assert run.state() == Run().fit().state()
+
+
+@pytest.mark.parametrize("step", range(1, STEPS * EPOCHS + 1))
+def test_a_run_with_a_progress_bar_is_resumed_from_every_step(tmp_path, step):
+    path = tmp_path / "checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        Run(path, callbacks=[ProgressBar()], before_loss=interrupt_before(step)).fit()
+    resumed = Run(path, callbacks=[ProgressBar()]).fit(resume=Checkpoint.load(path))
+    assert resumed.state() == Run().fit().state()
 
 
 def test_fit_runs_in_a_thread_where_python_delivers_no_signals():

@@ -54,7 +54,7 @@ class DataLoader:
             raise TypeError("arrays must be a tuple of arrays; for a single array write (array,)")
         if any(isinstance(array, tuple) for array in arrays):
             raise TypeError(
-                "arrays must be one for each kind of data, not one example each: write tuple(zip(*examples))"
+                "arrays must be one for each kind of data, not one example each: write [*map(list, zip(*examples))]"
             )
         self.arrays = tuple(np.asarray(array) for array in arrays)
         lengths = [len(array) for array in self.arrays]

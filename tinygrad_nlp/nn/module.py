@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -265,7 +266,7 @@ class Module:
         problems += [
             f"{name}: {arrays[name].dtype} is no dtype of real numbers"
             for key, name in chosen.items()
-            if name is not None and not np.can_cast(arrays[name].dtype, parameters[key].dtype, "same_kind")
+            if name is not None and not np.can_cast(arrays[name].dtype, np.float64, "same_kind")
         ]
         problems += [
             f"{names[key][0]}: the parameter is a view that cannot be written to"
@@ -354,7 +355,7 @@ class ModuleList(Module):
         return [module for _, module in self.named_children()][index]
 
     def __setitem__(self, index: int, module: Module) -> None:
-        self._put(range(len(self))[index], module)
+        self._put(range(len(self))[operator.index(index)], module)
 
     def __iter__(self) -> Iterator[Module]:
         return (module for _, module in self.named_children())
@@ -392,6 +393,11 @@ class Sequential(Module):
         if name.isdigit() and int(name) < len(self.steps):
             self.steps[int(name)] = value
 
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules among the steps in their order, as (place, module), and those of other attributes behind them."""
+        steps = {str(place): step for place, step in enumerate(self.steps) if isinstance(step, Module)}
+        return iter((steps | dict(super().named_children())).items())
+
     def append(self, step: Any) -> None:
         """Add a module or a function at the end.
 
@@ -419,7 +425,7 @@ class Sequential(Module):
         return self.steps[index]
 
     def __setitem__(self, index: int, step: Any) -> None:
-        self._put(range(len(self.steps))[index], step)
+        self._put(range(len(self.steps))[operator.index(index)], step)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.steps)

@@ -13,6 +13,8 @@ from cycler import cycler
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
+from ..files import replace_file
+
 # The palette of Okabe and Ito, told apart with every common kind of colour blindness and in print
 # (jfly.uni-koeln.de/color), without its black, and with its yellow, weak on white, at the end.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442")
@@ -119,13 +121,7 @@ def save(figure: Figure, path: str | Path) -> Path:
         figure.savefig(picture, format=path.suffix[1:].lower())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            temporary.write_bytes(picture.getvalue())
-            temporary.replace(path)  # so that what is there is the old picture or the new one, not half of it
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        replace_file(path, picture.getvalue())
     except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(f"the picture {path} cannot be written ({reason}); choose another folder") from error

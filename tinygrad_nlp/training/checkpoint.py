@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import os
-import re
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -21,6 +19,7 @@ from safetensors import SafetensorError
 from .. import threads
 from ..backend import Array, asnumpy, generator
 from ..data import DataLoader
+from ..files import replace_file
 from ..nn import Module
 from ..nn.module import IncompatibleKeys
 from ..optim import Optimizer
@@ -264,37 +263,9 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def _write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: dict[str, str]) -> None:
-    path = Path(path)
     # safetensors takes the bytes of an array as they lie: it writes wrong numbers for one that is not C-contiguous.
     whole = {name: np.asarray(asnumpy(array), order="C") for name, array in arrays.items()}
-    content = safetensors.numpy.save(whole, metadata or None)
-    _clear_leftovers(path)
-    # With the permissions of any new file, unlike mkstemp's.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = str(path)  # the user knows nothing of the temporary file
-            del error.filename2  # os.replace has two; None would be printed
-        raise
-
-
-def _clear_leftovers(path: Path) -> None:
-    """Remove what processes that were killed while they wrote this file have left beside it.
-
-    What a living process writes under this name goes, too: it fails, and the file stays whole. No two should write one.
-    """
-    leftover = re.compile(rf"\.{re.escape(path.name)}\.\d+\.tmp")
-    with contextlib.suppress(OSError):  # a folder that cannot be listed; on Windows, a file that is open
-        for file in path.parent.iterdir():
-            if leftover.fullmatch(file.name):
-                file.unlink(missing_ok=True)
+    replace_file(path, safetensors.numpy.save(whole, metadata or None))
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:

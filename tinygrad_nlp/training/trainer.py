@@ -41,8 +41,8 @@ class Trainer:
         epochs, total_steps: how many the run has in all, those before a resumption included; 0 before `fit`.
         epoch: how many epochs are behind, those before a resumption included.
         batch: the arrays of the last step.
-        loss: of the last step, a float.
-        grad_norm: of the last step, before clipping, a float.
+        loss: of the last step, a float; NaN before the first.
+        grad_norm: of the last step, before clipping, a float; NaN before the first, and until that of a resumed run.
         history: by name, points [x, value], where x counts epochs: "loss" of each step, and what `record` adds.
         steps: how many steps were made, those before a resumption included.
         interrupted: whether Ctrl-C ended `fit` between two steps: all is whole, and can be saved.
@@ -80,12 +80,13 @@ class Trainer:
                 raise TypeError(f"Trainer: {type(callback).__name__} is no Callback{hint}")
         self.history: dict[str, list[list[float]]] = {}
         self.steps = self.epoch = self.epochs = self.total_steps = 0
+        self.loss = self.grad_norm = math.nan
         self.interrupted = self._stop_asked = False
 
     def fit(self, loader: DataLoader, epochs: int, resume: Checkpoint | None = None) -> None:
         """Train until `epochs` epochs are behind.
 
-        Ctrl-C ends it between two steps; a second one at once.
+        Ctrl-C ends it between two steps, and another `fit` goes on there; a second one at once.
 
         Args:
             loader: of batches, tuples of arrays.
@@ -100,11 +101,15 @@ class Trainer:
                 the operation, and the parameters are those before the step.
         """
         self.loader, self.epochs, self.total_steps = loader, epochs, epochs * len(loader)
-        self.interrupted = self._stop_asked = False
         if resume is not None:
             resume.restore(self.model, self.optimizer, loader, self.callbacks)
             self.history = {name: list(points) for name, points in resume.history.items()}
-            self.steps, self.epoch = len(self.history.get("loss", ())), resume.epoch
+            losses = self.history.get("loss", [])
+            self.steps, self.epoch = len(losses), resume.epoch
+            self.loss = losses[-1][1] if losses else math.nan
+        elif self.interrupted:  # by an earlier fit: go on in the middle of the epoch
+            loader.load_state_dict(loader.state_dict())
+        self.interrupted = self._stop_asked = False
         self.model.train()
         self._call("on_start")
         try:
