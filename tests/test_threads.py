@@ -175,6 +175,44 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=TIMEOUT)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_process_that_is_forked_while_another_thread_computes_does_not_wait_for_that(inside):
+    program = f"""
+import contextlib, os, sys, threading, time
+import numpy as np
+from tinygrad_nlp import threads
+libraries = [library.get_num_threads() for library in threads._blas()]
+
+def hold():
+    while True:
+        with threads.blas_alone():
+            pass
+
+threading.Thread(target=hold, daemon=True).start()
+for _ in range(10):
+    with threads.blas_alone() if {inside} else contextlib.nullcontext():
+        child = os.fork()
+        if not child:
+            inside = threads._holders == {inside}
+            with threads.blas_alone():
+                held = {{library.get_num_threads() for library in threads._blas()}} == {{1}}
+            after = [1] * len(libraries) if {inside} else libraries
+            same = [library.get_num_threads() for library in threads._blas()] == after
+            os._exit(0 if inside and held and same and threads.count() == max(libraries) else 1)
+    end = time.monotonic() + 20
+    while not (found := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() > end:
+            os.kill(child, 9)
+            sys.exit("the child waits")
+        time.sleep(0.001)
+    assert os.waitstatus_to_exitcode(found[1]) == 0
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    subprocess.run(command, check=True, timeout=TIMEOUT, env=environment)
+
+
 # --- BLAS's threads ---------------------------------------------------------------------------------------------------
 
 

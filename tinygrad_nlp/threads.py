@@ -37,7 +37,7 @@ _MANY_PRODUCTS = 1000  # large ones, after which nothing else seems to be there 
 
 class _Here(threading.local):
     busy = False  # whether this thread does a part of shared work
-    holds = False  # whether it is inside `blas_alone`
+    holds = 0  # how many times over it is inside `blas_alone`
 
 
 _here = _Here()
@@ -158,8 +158,18 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=max(32, os.cpu_count() or 1), thread_name_prefix="tinygrad_nlp")
 
 
-if hasattr(os, "register_at_fork"):  # a forked process has none of the threads: it would wait for them forever
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+def _after_fork() -> None:
+    """A forked process has none of the other threads: it would wait forever for them, and for BLAS to be let go."""
+    global _holders
+    _pool.cache_clear()
+    if _holders and not _here.holds:
+        _set_blas_threads(_held)
+    _holders = _here.holds
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_after_fork)
 
 
 @functools.cache
@@ -181,11 +191,11 @@ def blas_alone() -> Iterator[None]:
             _held = [library.get_num_threads() for library in _blas()]
             _set_blas_threads([1] * len(_held))
         _holders += 1
-    held, _here.holds = _here.holds, True
+    _here.holds += 1
     try:
         yield
     finally:
-        _here.holds = held
+        _here.holds -= 1
         with _lock:
             _holders -= 1
             if not _holders:
