@@ -1,6 +1,7 @@
 """Drawings: what is drawn of a graph, and how it gets onto the disk where this or that renderer is missing."""
 
 import builtins
+import html
 import re
 import subprocess
 
@@ -892,6 +893,23 @@ def test_what_cannot_be_drawn_is_told_what_can():
     for wrong in (nn.Linear(2, 1), [np.ones(2)], 3):
         with pytest.raises(TypeError, match=r"^draw takes a Variable, several, or an exception, not"):
             tn.draw(wrong)
+
+
+def test_a_name_is_drawn_as_it_is_written(tmp_path):
+    pytest.importorskip("pygraphviz")
+    name = "&lt;pad&gt; <b> \\N & co"
+    svg = tn.draw(leaf(2, name=name) * 2).save(tmp_path / "graph.svg").read_text(encoding="utf-8")
+    assert name in html.unescape(svg).replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.mark.parametrize(("count", "text"), [(999, "999 B"), (999_499, "999 kB"), (999_700, "1 MB")])
+def test_sizes_have_three_digits(count, text):
+    assert graph.picture._bytes(count) == text
+
+
+@pytest.mark.parametrize(("x", "text"), [(99.4, "99"), (99.7, "100"), (-99.96, "−100"), (0.0123, "0.012")])
+def test_figures_have_two_digits_or_are_whole(x, text):
+    assert graph.picture._number(x) == text
 
 
 def test_where_dot_is_there_it_draws(drawing, tmp_path, monkeypatch):

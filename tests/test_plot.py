@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="pictures need matplotlib (the extra viz)")
 
 import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from tinygrad_nlp import plot
 
@@ -322,3 +323,41 @@ def test_segments_lie_end_to_end():
     for rows in ({}, {"full": []}):
         with pytest.raises(ValueError, match="every row needs pieces"):
             plot.segments(rows)
+
+
+# --- small pictures ---------------------------------------------------------------------------------------------------
+
+
+def colours(figure):
+    """How many pixels of a figure are not grey."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+    return int((np.ptp(pixels, axis=2) > 60).sum())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 10])
+def test_the_words_beside_the_colour_bar_are_whole(size):
+    figure = plot.attention_map(np.eye(size), ["a"] * size, ["b"] * size)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    label = figure.axes[-1].yaxis.label.get_window_extent()
+    assert figure.bbox.y0 <= label.y0
+    assert label.y1 <= figure.bbox.y1
+
+
+@pytest.mark.parametrize("y", [[1.0], [1, np.nan, 2, np.nan, 3]])
+def test_points_to_which_no_line_leads_are_seen(y):
+    figure = plot.lines({"a": (range(len(y)), y)}, "x", "y")
+    figure.axes[0].get_legend().remove()
+    assert colours(figure) > 20 * np.isfinite(y).sum()
+
+
+def test_names_that_begin_with_an_underscore_stand_in_the_legend():
+    for figure in (
+        plot.lines({"_b": ([1, 2], [2, 1]), "c": ([1, 2], [1, 1])}, "x", "y"),
+        plot.zipf({"_b": np.array([4, 2, 1]), "c": np.array([4, 2, 1])}),
+    ):
+        first, second = _texts(figure.axes[0].get_legend().get_texts())
+        assert first.startswith("_b")
+        assert second.startswith("c")

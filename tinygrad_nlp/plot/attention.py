@@ -19,6 +19,7 @@ _CELL = 0.17  # holds a letter of 8 points
 _LETTER = 0.08  # the width of a letter in a label of 8 points
 _MARGIN = 0.45  # around a map, with its title
 _BAR = 0.75  # the colour bar
+_LOWEST = 1.4  # for the words beside the colour bar
 _PAGE = 7.0
 
 # From white, so that what gets no attention is empty paper; matplotlib's "Blues" begins with a light blue.
@@ -98,7 +99,7 @@ def attention_maps(
     columns = min(len(weights), max(1, int((_PAGE - _BAR) / width)))
     rows = math.ceil(len(weights) / columns)
     with style():
-        figure = Figure(figsize=(columns * width + _BAR, rows * height))
+        figure = Figure(figsize=(columns * width + _BAR, max(rows * height, _LOWEST)))
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat[len(weights) :]:
             axes.remove()

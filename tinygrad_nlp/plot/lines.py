@@ -73,7 +73,7 @@ def lines(
             axes.set_yscale("log")
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.legend(axes.lines, curves, loc="center left", bbox_to_anchor=(1.0, 0.5))  # a name may begin with "_"
         if title is not None:
             axes.set_title(title)
     return figure
@@ -147,7 +147,9 @@ def _draw(caller: str, axes: Axes, name: str, curve: Curve, faint: Sequence[str]
     look: dict[str, Any] = {"linewidth": 1.0} if color is None else {"linewidth": 1.0, "color": color}
     if name in faint:
         look = {"color": "#999999", "linewidth": 0.6, "zorder": 1}
-    axes.plot(x, y, label=name, **look)
+    seen = np.isfinite(np.asarray(y, float))
+    alone = seen & ~np.append(False, seen[:-1]) & ~np.append(seen[1:], False)  # no line leads to them
+    axes.plot(x, y, label=name, marker="." if alone.any() else "", markevery=np.flatnonzero(alone).tolist(), **look)
 
 
 def _whole_numbers(axes: Axes, curves: Mapping[str, Curve]) -> None:

@@ -49,7 +49,7 @@ def zipf(counts: Mapping[str, np.ndarray], title: str | None = None) -> Figure:
         axes.set_ylim(bottom=0.7)
         axes.set_xlabel("rank $i$")
         axes.set_ylabel("frequency $n_i$")
-        axes.legend()
+        axes.legend(axes.lines[::2], [str(line.get_label()) for line in axes.lines[::2]])
         if title is not None:
             axes.set_title(title)
     return figure

@@ -357,7 +357,7 @@ def _nbytes(arrays: Iterable[Any]) -> int:
 
 def _bytes(count: int) -> str:
     for unit in ("B", "kB", "MB"):
-        if count < 1000:
+        if count < 999.5:
             return f"{count:.3g} {unit}"
         count /= 1000  # type: ignore[assignment]
     return f"{count:.3g} GB"
@@ -366,7 +366,7 @@ def _bytes(count: int) -> str:
 def _number(x: float) -> str:
     """With two digits: 0.012, 3.4·10⁻⁷."""
     if x == 0 or not math.isfinite(x) or 1e-3 <= abs(x) < 1e4:
-        return f"{x:.2g}".replace("-", "−") if abs(x) < 100 else f"{x:.0f}".replace("-", "−")
+        return f"{x:.2g}".replace("-", "−") if abs(x) < 99.5 else f"{x:.0f}".replace("-", "−")
     mantissa, exponent = f"{x:.1e}".split("e")
     return f"{mantissa}·10{str(int(exponent)).translate(_SUPERSCRIPT)}".replace("-", "−")
 

@@ -206,5 +206,5 @@ def _channels(colour: str) -> list[int]:
 
 
 def _escape(label: str) -> str:
-    """A label as DOT takes it literally: backslashes are no commands, angle brackets no HTML."""
-    return graphviz.nohtml(label.replace("\\", "\\\\").replace("\n", "\\n"))
+    """A label as DOT takes it literally: backslashes are no commands, angle brackets no HTML, & no entities."""
+    return graphviz.nohtml(label.replace("&", "&amp;").replace("\\", "\\\\").replace("\n", "\\n"))
