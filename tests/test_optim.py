@@ -223,7 +223,8 @@ def test_parameters_are_leaves_in_a_list(make):
     ("rule", "settings", "message"),
     [
         (optim.Momentum, {"momentum": -0.1}, "Momentum: momentum must not be negative, but is -0.1"),
-        (optim.Adam, {"betas": (0.9, 1.0)}, r"Adam: betas must lie in \[0, 1\), but are \(0.9, 1.0\)"),
+        (optim.Adam, {"betas": (0.9, 1.0)}, r"Adam: betas must lie in \[0, 1\) and \(0, 1\), but are \(0.9, 1.0\)"),
+        (optim.Adam, {"betas": (0.9, 0.0)}, "Adam: betas must lie in"),
         (optim.Adam, {"betas": (math.nan, 0.9)}, "Adam: betas must lie in"),
         (optim.Adam, {"eps": -1e-8}, "Adam: eps must not be negative, but is -1e-08"),
         (optim.AdamW, {"eps": math.nan}, "AdamW: eps must not be negative, but is nan"),
@@ -443,6 +444,19 @@ def test_a_parameter_that_is_listed_twice_counts_once():
     p = with_gradient(np.array([3.0, 4.0]))
     assert optim.clip_grad_norm_([p, p], 1.0) == 5.0
     np.testing.assert_allclose(p.grad, [0.6, 0.8])
+
+
+def test_one_parameter_is_clipped_as_a_list_of_it():
+    p = with_gradient(np.array([3.0, 4.0]))
+    assert optim.clip_grad_norm_(p, 1.0) == 5.0
+    np.testing.assert_allclose(p.grad, [0.6, 0.8])
+
+
+def test_small_gradients_of_float16_are_measured():
+    """Their squares are 0 in float16."""
+    p = with_gradient(np.full(2, 1e-4, np.float16))
+    assert optim.clip_grad_norm_([p], 1e-5) == pytest.approx(1.41e-4, rel=1e-2)
+    np.testing.assert_allclose(p.grad, 7e-6, rtol=2e-2)
 
 
 def test_rows_that_are_named_twice_are_summed_before_the_norm():
@@ -703,6 +717,17 @@ def test_a_schedule_goes_on_where_it_stood_bit_for_bit(name, steps):
         rates.append(resumed.lr)
         other.step()
     assert rates == whole[steps:]
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_any_figure_is_better_than_an_infinite_one(mode):
+    optimizer = optim.SGD([with_gradient(np.zeros(1))], lr=1.0)
+    schedule = optim.ReduceLROnPlateau(optimizer, mode=mode, patience=0)
+    sign = 1 if mode == "min" else -1
+    for figure in (math.inf, 5, 4, 3):
+        schedule.step(sign * figure)
+    assert optimizer.lr == 1.0
+    assert schedule.best == sign * 3
 
 
 def test_the_rate_falls_where_a_figure_does_not_get_better():

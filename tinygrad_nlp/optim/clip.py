@@ -11,7 +11,7 @@ from ..autograd import RowSparse, Variable
 from ..backend import Array
 
 
-def clip_grad_norm_(parameters: Iterable[Variable], max_norm: float) -> float:
+def clip_grad_norm_(parameters: Variable | Iterable[Variable], max_norm: float) -> float:
     """Scale the gradients of all parameters together so that their norm is at most `max_norm`.
 
     If ‖g‖ > θ then g ← g θ / ‖g‖, where g is the gradients of all distinct parameters end to end (Pascanu et al., 2013,
@@ -20,8 +20,8 @@ def clip_grad_norm_(parameters: Iterable[Variable], max_norm: float) -> float:
     the caller sees it in what is returned.
 
     Args:
-        parameters: of any shapes and dtypes, with or without gradients, which are changed in place; one that came from
-            `backward(create_graph=True)` becomes a plain array.
+        parameters: one or several, of any shapes and dtypes, with or without gradients, which are changed in place; one
+            that came from `backward(create_graph=True)` becomes a plain array.
         max_norm: θ, above 0; with infinity, only the norm is measured.
 
     Returns:
@@ -32,6 +32,8 @@ def clip_grad_norm_(parameters: Iterable[Variable], max_norm: float) -> float:
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm must be above 0, not {max_norm}")
+    if isinstance(parameters, Variable):
+        parameters = [parameters]
     distinct = {id(parameter): parameter for parameter in parameters if parameter.grad is not None}
     gradients = []
     for parameter in distinct.values():
@@ -50,7 +52,9 @@ def clip_grad_norm_(parameters: Iterable[Variable], max_norm: float) -> float:
 
 
 def _sum_of_squares(g: Array) -> float:
-    """Of a vector, in its own dtype, or in float64 where it overflows: squares of float32 do above 1.8e19."""
+    """Of a vector, in float32 or wider, and in float64 where that overflows: squares do above 1.8e19."""
+    if g.dtype.itemsize < 4:
+        g = g.astype(np.float32)
     total = float(np.einsum("i,i", g, g))  # squares and sums in one pass
     if not math.isfinite(total):
         g = g.astype(np.float64)

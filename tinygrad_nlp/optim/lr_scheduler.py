@@ -253,7 +253,7 @@ class ReduceLROnPlateau:
     def _is_better(self, value: float) -> bool:
         if self.best is None:
             return not math.isnan(value)
-        margin = self.threshold * abs(self.best)
+        margin = self.threshold * abs(self.best) if math.isfinite(self.best) else 0.0  # better than infinite is finite
         return value < self.best - margin if self.mode == "min" else value > self.best + margin
 
     def state_dict(self) -> dict[str, Any]:

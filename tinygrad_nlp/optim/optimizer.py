@@ -268,7 +268,7 @@ class Adam(Optimizer):
     Args:
         parameters: see Optimizer.
         lr: learning rate, 0 or more: about the largest step of an element.
-        betas: β₁ and β₂, in [0, 1).
+        betas: β₁, in [0, 1), and β₂, in (0, 1).
         eps: ε, not negative.
 
     Raises:
@@ -286,8 +286,8 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(parameters, lr)
         beta1, beta2 = betas
-        if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
-            raise ValueError(f"{type(self).__name__}: betas must lie in [0, 1), but are {betas}")
+        if not (0 <= beta1 < 1 and 0 < beta2 < 1):  # at β₂ = 0, g² would be lost in v + (g² - v)
+            raise ValueError(f"{type(self).__name__}: betas must lie in [0, 1) and (0, 1), but are {betas}")
         if not eps >= 0:
             raise ValueError(f"{type(self).__name__}: eps must not be negative, but is {eps}")
         self.betas, self.eps = betas, eps
@@ -323,7 +323,7 @@ class AdamW(Adam):
     Args:
         parameters: see Optimizer; biases decay, too.
         lr: learning rate, 0 or more.
-        betas: β₁ and β₂, in [0, 1).
+        betas: β₁, in [0, 1), and β₂, in (0, 1).
         eps: ε, not negative.
         weight_decay: λ, not negative.
 
