@@ -1,5 +1,6 @@
 """Derivatives of functions: against formulas, each other, differences and PyTorch; and recomputation."""
 
+import functools
 import gc
 import math
 import tracemalloc
@@ -219,6 +220,8 @@ def test_errors_say_what_to_do():
         tn.hvp(bilinear, (X, Y), (X,))
     with pytest.raises(ValueError, match=r"jvp: tangents 0 has the shape \(3,\); its argument has \(2,\)"):
         tn.jvp(curve, X, Y)
+    with pytest.raises(TypeError, match=r"argnums \(0, -1\) name one of 1 arguments twice"):
+        tn.value_and_grad(lambda x: (x * x).sum(), argnums=(0, -1))(np.ones(2))
     with pytest.raises(TypeError, match="argnums 2 for 1 positional"):
         tn.value_and_grad(curve, 2)(X)
     with pytest.raises(TypeError, match="no argument to differentiate"):
@@ -370,6 +373,20 @@ def test_a_checkpoint_keeps_derivatives_of_every_order():
     tn.check_grads(lambda x, w: tn.checkpoint(lambda x, w: tn.tanh(w @ x) * x.sum(), x, w), [X, A])
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("kind", ["leaf", "result"])
+def test_hooks_on_what_a_checkpoint_uses_run_once(kind, depth):
+    w, x, calls = Variable([2.0], requires_grad=True), Variable([3.0]), []
+    h = w if kind == "leaf" else w * 1.0
+    h.register_hook(lambda g: (calls.append(g), g * 10)[1])
+    f = lambda x: h * x  # noqa: E731
+    for _ in range(depth):
+        f = functools.partial(tn.checkpoint, f)
+    f(x).sum().backward()
+    assert len(calls) == 1
+    np.testing.assert_array_equal(w.grad, [30])
+
+
 def test_checkpoints_nest():
     def f(x, w):
         inner = lambda h: tn.checkpoint(lambda h: tn.tanh(w @ h), h * h)  # noqa: E731
@@ -514,3 +531,11 @@ def test_an_error_in_the_second_run_of_a_checkpoint_names_the_layer():
     with pytest.raises(ValueError, match="matmul in encoder") as caught:
         y.backward()
     assert "in the backward of checkpoint in encoder" in caught.value.__notes__[0]
+
+
+def test_vjp_of_a_tracked_vector_can_be_differentiated_by_it():
+    _, pull = tn.vjp(lambda x: x * x, np.array([1.0, 2.0]))
+    v = Variable(np.ones(2), requires_grad=True)
+    (pull(v) * np.array([1.0, 10.0])).sum().backward()
+    np.testing.assert_array_equal(v.grad, [2, 40])
+    assert isinstance(pull(np.ones(2)), np.ndarray)

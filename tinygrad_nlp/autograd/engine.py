@@ -118,7 +118,8 @@ def backpropagate(
         create_graph: make the gradients Variables with a graph of their own, to be differentiated again.
         retain_graph: keep the saved arrays, so that backward can run again.
         targets: nodes that are asked for; nothing is computed that does not lead to one of them.
-        beyond_targets: whether the walk goes on behind a target, where it leads to another one.
+        beyond_targets: whether the walk goes on behind a target, where it leads to another one. If not, the hooks of
+            targets are not called: who stops there goes on behind them later.
 
     Returns:
         By node, its gradient, of its shape and dtype: an array in C order that nobody else holds, a RowSparse, or under
@@ -174,7 +175,7 @@ def backpropagate(
         if looks_closer:
             is_result = node.retained is not None if targets is None else node in targets
             leads_on = needed is None or node in needed
-            if node.hooks is not None and (leads_on or is_result):
+            if node.hooks is not None and (leads_on or is_result) and (beyond_targets or not is_result):
                 gradient = _through_hooks(node, gradient, create_graph)
             if is_result:
                 results[node] = gradient if create_graph else _own(gradient, False)
@@ -225,7 +226,7 @@ def backpropagate(
 
     for node, gradient in table.items():  # only leaves are left
         if targets is None or node in targets:
-            if node.hooks is not None:
+            if node.hooks is not None and beyond_targets:
                 gradient = _through_hooks(node, gradient, create_graph)
                 owned.discard(node)  # a hook may have kept it
             results[node] = gradient if create_graph else _own(gradient, node in owned)

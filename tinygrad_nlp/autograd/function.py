@@ -404,7 +404,8 @@ def grad(
         create_graph: give Variables that can be differentiated again.
         retain_graph: keep the graph for another backward; by default as `create_graph`.
         allow_unused: give None for an input on which the outputs do not depend, instead of raising.
-        beyond_inputs: count also what flows from one input to another; False holds each of them fixed for the others.
+        beyond_inputs: count also what flows from one input to another; False holds each of them fixed for the others,
+            and calls no hooks of theirs.
 
     Returns:
         A tuple, one for each input: arrays of its shape and dtype (RowSparse for a table that was looked up), or

@@ -26,8 +26,8 @@ def checkpoint(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
     Args:
         f: from Variables (and anything else) to a Variable, or a tuple of them. Variables that it uses without being
-            given them, the parameters of a Module or an encoder's output, get their gradients too. It must compute the
-            same again.
+            given them, the parameters of a Module or an encoder's output, get their gradients too; that their arrays
+            are not changed in place meanwhile is not watched. It must compute the same again.
         *args, **kwargs: its arguments.
 
     Returns:

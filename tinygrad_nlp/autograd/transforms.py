@@ -50,6 +50,8 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
     def differentiated(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         if not all(-len(args) <= i < len(args) for i in chosen):
             raise TypeError(f"value_and_grad: argnums {argnums} for {len(args)} positional arguments")
+        if len({i % len(args) for i in chosen}) < len(chosen):
+            raise TypeError(f"value_and_grad: argnums {argnums} name one of {len(args)} arguments twice")
         call = _Call("value_and_grad", tuple(args[i] for i in chosen))
         full = list(args)
         for i, x in zip(chosen, call.inputs, strict=True):
@@ -84,7 +86,8 @@ def vjp(f: Callable[..., Any], *xs: Any) -> tuple[Any, Callable[..., Any]]:
     y = call.output(f)
 
     def pull(v: Any) -> Any:
-        return call.results(call.gradients(y, v, create_graph=call.records or _is_tracked(v), retain_graph=True))
+        found = call.gradients(y, v, create_graph=call.records or _is_tracked(v), retain_graph=True)
+        return call.results(found, beside=v)
 
     return call.value(y), pull
 
@@ -269,9 +272,9 @@ class _Call:
             return y.data
         return y if self.records else y.detach()
 
-    def results(self, results: Sequence[Result], several: bool | None = None) -> Any:
-        """Derivatives, as the caller asked for them: one alone where there is one."""
-        if self.gives_variables:
+    def results(self, results: Sequence[Result], several: bool | None = None, beside: Any = None) -> Any:
+        """Derivatives, as the caller asked for them: one alone where there is one; Variables for a Variable."""
+        if self.gives_variables or isinstance(beside, Variable):
             results = [Variable(r) if is_array(r) else r for r in results]
         else:
             results = [r.data if isinstance(r, Variable) else r for r in results]
