@@ -374,17 +374,27 @@ def test_a_checkpoint_keeps_derivatives_of_every_order():
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("kind", ["leaf", "result"])
-def test_hooks_on_what_a_checkpoint_uses_run_once(kind, depth):
+@pytest.mark.parametrize("kind", ["leaf", "result", "argument", "argument within"])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_hooks_on_what_a_checkpoint_uses_run_once(kind, depth, create_graph):
     w, x, calls = Variable([2.0], requires_grad=True), Variable([3.0]), []
     h = w if kind == "leaf" else w * 1.0
-    h.register_hook(lambda g: (calls.append(g), g * 10)[1])
-    f = lambda x: h * x  # noqa: E731
+    hook = lambda g: (calls.append(g), g * 10)[1]  # noqa: E731
+
+    def product(h, x):
+        if kind == "argument within":
+            h.register_hook(hook)
+        return h * x
+
+    if kind != "argument within":
+        h.register_hook(hook)
+    given = (h, x) if "argument" in kind else (x,)
+    f = product if "argument" in kind else functools.partial(product, h)
     for _ in range(depth):
         f = functools.partial(tn.checkpoint, f)
-    f(x).sum().backward()
+    f(*given).sum().backward(create_graph=create_graph)
     assert len(calls) == 1
-    np.testing.assert_array_equal(w.grad, [30])
+    np.testing.assert_array_equal(w.grad.data if create_graph else w.grad, [30])
 
 
 def test_checkpoints_nest():
@@ -539,3 +549,5 @@ def test_vjp_of_a_tracked_vector_can_be_differentiated_by_it():
     (pull(v) * np.array([1.0, 10.0])).sum().backward()
     np.testing.assert_array_equal(v.grad, [2, 40])
     assert isinstance(pull(np.ones(2)), np.ndarray)
+    with tn.no_grad():
+        assert not pull(v).requires_grad

@@ -119,7 +119,7 @@ def backpropagate(
         retain_graph: keep the saved arrays, so that backward can run again.
         targets: nodes that are asked for; nothing is computed that does not lead to one of them.
         beyond_targets: whether the walk goes on behind a target, where it leads to another one. If not, the hooks of
-            targets are not called: who stops there goes on behind them later.
+            targets are not called: a later walk, which goes on behind them, does.
 
     Returns:
         By node, its gradient, of its shape and dtype: an array in C order that nobody else holds, a RowSparse, or under

@@ -71,7 +71,8 @@ def vjp(f: Callable[..., Any], *xs: Any) -> tuple[Any, Callable[..., Any]]:
 
     Returns:
         f(*xs), and a function that takes an array of the shape of that and gives one result for each of xs, of its
-        shape and dtype. It can be called often; of another shape it raises a ValueError.
+        shape and dtype. It can be called often; of a Variable it gives Variables, and of another shape it raises a
+        ValueError.
 
     Raises:
         TypeError: there are no xs, one of them has no floats, or f returns no Variable.
@@ -86,7 +87,8 @@ def vjp(f: Callable[..., Any], *xs: Any) -> tuple[Any, Callable[..., Any]]:
     y = call.output(f)
 
     def pull(v: Any) -> Any:
-        found = call.gradients(y, v, create_graph=call.records or _is_tracked(v), retain_graph=True)
+        records = call.records or (modes.recording and _is_tracked(v))
+        found = call.gradients(y, v, create_graph=records, retain_graph=True)
         return call.results(found, beside=v)
 
     return call.value(y), pull
