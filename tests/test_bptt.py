@@ -201,6 +201,18 @@ def test_an_interrupted_run_goes_on_with_the_state_that_it_carried(tmp_path, lay
     assert (tmp_path / "part").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
+def test_an_interrupted_run_begins_another_text_without_the_state_that_it_carried(tmp_path):
+    stopped = run(tmp_path / "part", stop_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopped)
+    carried = stopped.callbacks[0]
+    assert carried.state is not None
+    stopped.model.before = lambda: seen.append(carried.state)
+    seen = []
+    stopped.fit(SequentialWindows(IDS[::-1].copy(), 2, 3), 1)
+    assert seen[0] is None
+
+
 @pytest.mark.parametrize(
     "state",
     [None, np.ones((1, 2, 3), np.float32), (np.zeros(2), np.arange(3)), {"h": [np.ones(1)], "past": None, "steps": 3}],

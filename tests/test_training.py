@@ -697,6 +697,17 @@ def test_a_trainer_that_was_interrupted_fits_on_without_a_checkpoint(step):
     assert run.state() == Run().fit().state()
 
 
+def test_an_interrupted_trainer_begins_with_another_loader_from_its_start():
+    run = Run(before_loss=interrupt_before(2))
+    with pytest.raises(KeyboardInterrupt):
+        run.fit()
+    other = DataLoader(data(), BATCH, shuffle=False)
+    next(iter(other))
+    steps = run.trainer.steps
+    run.trainer.fit(other, 1)
+    assert run.trainer.steps - steps == STEPS
+
+
 @pytest.mark.parametrize("step", range(1, STEPS * EPOCHS + 1))
 def test_a_run_with_a_progress_bar_is_resumed_from_every_step(tmp_path, step):
     path = tmp_path / "checkpoint"

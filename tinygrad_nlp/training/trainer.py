@@ -63,6 +63,8 @@ class Trainer:
         10
     """
 
+    loader: DataLoader
+
     def __init__(
         self,
         model: Module,
@@ -82,11 +84,12 @@ class Trainer:
         self.steps = self.epoch = self.epochs = self.total_steps = 0
         self.loss = self.grad_norm = math.nan
         self.interrupted = self._stop_asked = False
+        self._carried_at_first = self._state_of_loss()[1]
 
     def fit(self, loader: DataLoader, epochs: int, resume: Checkpoint | None = None) -> None:
         """Train until `epochs` epochs are behind.
 
-        Ctrl-C ends it between two steps, and another `fit` goes on there; a second one at once.
+        Ctrl-C ends it between two steps, and another `fit` with the same loader goes on there; a second one at once.
 
         Args:
             loader: of batches, tuples of arrays.
@@ -100,6 +103,7 @@ class Trainer:
             FloatingPointError: the loss or the gradient was NaN or infinite; the message names the step, the layer and
                 the operation, and the parameters are those before the step.
         """
+        goes_on = self.interrupted and loader is self.loader  # in the middle of an epoch
         self.loader, self.epochs, self.total_steps = loader, epochs, epochs * len(loader)
         if resume is not None:
             resume.restore(self.model, self.optimizer, loader, self.callbacks)
@@ -107,8 +111,10 @@ class Trainer:
             losses = self.history.get("loss", [])
             self.steps, self.epoch = len(losses), resume.epoch
             self.loss = losses[-1][1] if losses else math.nan
-        elif self.interrupted:  # by an earlier fit: go on in the middle of the epoch
+        elif goes_on:
             loader.load_state_dict(loader.state_dict())
+        elif isinstance(self._loss, Callback):  # what it carries is not from the batch before the first
+            self._loss.load_state_dict(self._carried_at_first)
         self.interrupted = self._stop_asked = False
         self.model.train()
         self._call("on_start")
