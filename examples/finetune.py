@@ -130,18 +130,30 @@ def accuracy(model: TextClassifier, part: Part, batch_size: int = 200) -> float:
     return 100 * float(np.concatenate(found).mean())
 
 
-def pretrain(settings: Settings, parts: Sequence[LabelledTexts]) -> Trained:
-    """The language model of the sentences, whose labels it does not see; it begins as the general one."""
+def pretrained(settings: Settings) -> Trained | None:
+    """The language model that --pretrained names.
+
+    Raises:
+        ValueError: it is none of words with recurrent layers, or that which this run is to make.
+    """
+    if not settings.pretrained:
+        return None
+    if Path(settings.pretrained).resolve() == (Path(settings.out) / LM).resolve():
+        raise ValueError(f"--pretrained {settings.pretrained} is where this run leaves its own: choose another --out")
+    given = language_model.trained(settings.pretrained)
+    if not isinstance(given.model, RecurrentLM) or given.tokenizer.state_dict() != Words().state_dict():
+        raise ValueError(f"--pretrained {settings.pretrained} holds no recurrent language model of words")
+    return given
+
+
+def pretrain(settings: Settings, parts: Sequence[LabelledTexts], general: Trained | None) -> Trained:
+    """The language model of the sentences, whose labels it does not see; it begins as a general one, given or made."""
     out = Path(settings.out)
     model = language_model.Settings(
         cell="lstm", embed_size=settings.size, hidden_size=settings.size, dropout=settings.lm_dropout, tie=True,
         optimizer="adam", lr=settings.lm_lr, schedule="cosine", max_norm=settings.max_norm,
     )  # fmt: skip
-    general = None
-    if settings.pretrained:
-        general = language_model.trained(settings.pretrained)
-        if not isinstance(general.model, RecurrentLM) or general.tokenizer.state_dict() != Words().state_dict():
-            raise ValueError(f"--pretrained {settings.pretrained} holds no recurrent language model of words")
+    if general is not None:
         same = ("cell", "embed_size", "hidden_size", "layers", "tie")
         model = dataclasses.replace(model, **{name: getattr(general.settings, name) for name in same})
     elif settings.general_epochs:
@@ -292,11 +304,12 @@ def main(settings: Settings) -> dict[str, float]:
         kept = {"settings": dataclasses.asdict(settings), "runs": runs}
         replace_file(out / RESULTS, json.dumps(kept, indent=1).encode())
 
+    given = pretrained(settings)
     if not settings.resume:
-        for stage in (GENERAL, LM):  # of a run before in this folder, with which --resume would go on
+        for stage in (LM,) if given else (GENERAL, LM):  # of a run before, with which --resume would go on
             (out / stage / language_model.CHECKPOINT).unlink(missing_ok=True)
     keep()
-    lm = pretrain(settings, parts)
+    lm = pretrain(settings, parts, given)
     train, valid, test = (encode(part, lm.vocab) for part in parts)
     for seed in settings.seeds:
         for start in STARTS:

@@ -413,10 +413,10 @@ def evaluate(out: str = OUT, text: str = "", half: bool = False) -> float:
     """
     run = trained(out)
     if half:
-        whole, stored = Path(out) / BEST, Path(out) / HALF
+        stored, whole = Path(out) / HALF, sum(array.nbytes for array in run.model.state_dict().values())
         save_weights(run.model, stored, np.float16)
         load_weights(run.model, stored)
-        print(f"{stored}: {stored.stat().st_size:,} bytes; {whole}: {whole.stat().st_size:,}")
+        print(f"{stored}: {stored.stat().st_size:,} bytes, for weights of {whole:,}")
     if text:
         ids = run.vocab.encode(read_tokens(text, run.tokenizer), run.vocab.dtype)
     else:

@@ -590,6 +590,7 @@ def test_weights_of_an_earlier_run_in_the_folder_are_not_taken_for_those_of_this
         with pytest.raises(SystemExit):
             language_model.train(tiny(rhyme, tmp_path, seed=1))
     assert (tmp_path / "best.safetensors").read_bytes() == best
+    language_model.evaluate(str(tmp_path), half=True)
     weights = language_model.trained(str(tmp_path)).model.state_dict()
     np.testing.assert_equal(weights, Checkpoint.load(tmp_path / "checkpoint.safetensors").weights)
 

@@ -92,11 +92,30 @@ def test_the_labels_of_the_other_parts_are_only_counted(tmp_path, monkeypatch):
         )
 
 
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("stage", [finetune.GENERAL, finetune.LM, "typo"])
+def test_a_wrong_or_earlier_model_to_begin_with_costs_nothing_that_is_there(tmp_path, stage):
+    finetune.main(settings(tmp_path, seeds=(0,)))
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*.safetensors")}
+    again = settings(tmp_path, seeds=(0,), size=finetune.Settings.size, pretrained=str(tmp_path / stage))
+    if stage == finetune.GENERAL:
+        finetune.main(again)
+        kept = {path: content for path, content in kept.items() if path.parent.name == stage}
+    else:
+        with pytest.raises(SystemExit, match="is where this run leaves its own" if stage == finetune.LM else "typo"):
+            finetune.main(again)
+    assert kept
+    assert all(path.read_bytes() == content for path, content in kept.items())
+
+
 def test_a_resumed_run_takes_nothing_of_another_that_was_in_the_folder_before(tmp_path, monkeypatch):
     finetune.main(settings(tmp_path / "a", seeds=(0,)))
     others = {"seeds": (0,), "general_epochs": 0}
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "pretrain", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(finetune, "pretrain", interrupted)
         with pytest.raises(SystemExit):
             finetune.main(settings(tmp_path / "a", **others))
     finetune.main(finetune.Settings(out=str(tmp_path / "a"), resume=True, seeds=(0,)))
@@ -144,7 +163,7 @@ def test_flags_without_effect_are_refused(tmp_path):
 @pytest.fixture
 def lm(tmp_path):
     """The language model of the made reviews."""
-    return finetune.pretrain(settings(tmp_path / "lm"), PARTS)
+    return finetune.pretrain(settings(tmp_path / "lm"), PARTS, None)
 
 
 @pytest.fixture
