@@ -419,5 +419,8 @@ def test_a_state_whose_batch_is_elsewhere_is_told_of_select(rows):
     with pytest.raises((IndexError, ValueError)) as caught:
         beam_search(step, None, [0] * rows, 4, width=3)
     assert "`select`" in caught.value.__notes__[-1]
+    with pytest.raises(ValueError, match="scores") as caught:
+        beam_search(lambda ids, state: (np.zeros(3), None), None, [0] * rows, 4, width=3)
+    assert not hasattr(caught.value, "__notes__")
     right = beam_search(step, None, [0] * rows, 4, 3, select=functools.partial(take_rows, axis=1))
     assert len(right) == rows

@@ -16,7 +16,7 @@ def test_a_file_is_replaced_and_nothing_is_left_beside(tmp_path):
 def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "inside").touch()
-    for path in (tmp_path / "missing" / "b", tmp_path / "a"):
+    for path in (tmp_path / "missing" / "b", tmp_path / "a", tmp_path / "a" / "inside" / "b", tmp_path / ("x" * 250)):
         with pytest.raises(OSError, match=r"^\[\D+\d+\] [^']+: '[^']+'$") as refused:
             replace_file(path, b"content")
         assert refused.value.filename == str(path)

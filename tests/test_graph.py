@@ -1,7 +1,9 @@
 """Drawings: what is drawn of a graph, and how it gets onto the disk where this or that renderer is missing."""
 
 import builtins
+import errno
 import html
+import os
 import re
 import subprocess
 
@@ -893,6 +895,19 @@ def test_what_cannot_be_drawn_is_told_what_can():
     for wrong in (nn.Linear(2, 1), [np.ones(2)], 3):
         with pytest.raises(TypeError, match=r"^draw takes a Variable, several, or an exception, not"):
             tn.draw(wrong)
+
+
+def test_a_drawing_that_cannot_be_written_leaves_the_one_before(drawing, tmp_path, monkeypatch):
+    before = drawing.save(tmp_path / "graph.dot").read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match=r"No space .*graph\.dot"):
+        drawing.save(tmp_path / "graph.dot")
+    assert [path.name for path in tmp_path.iterdir()] == ["graph.dot"]
+    assert (tmp_path / "graph.dot").read_bytes() == before
 
 
 def test_a_name_is_drawn_as_it_is_written(tmp_path):

@@ -249,7 +249,7 @@ def test_weights_that_are_no_real_numbers_are_refused_and_nothing_is_changed(kin
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     state = {name: array + 1 for name, array in model.state_dict().items()}
     before = {name: array.copy() for name, array in model.state_dict().items()}
-    with pytest.raises(ValueError, match=r"1\.bias: \S+ is no dtype of real numbers"):
+    with pytest.raises(ValueError, match=r"1\.bias: \S+ is no dtype of its numbers"):
         model.load_state_dict({**state, "1.bias": np.array(["1", "2"]).astype(kind)})
     np.testing.assert_equal(model.state_dict(), before)
 
@@ -602,6 +602,13 @@ def test_a_linear_map_without_features_or_outputs_has_gradients_as_any(features,
     nn.functional.linear(x, weight, bias).sum().backward()
     assert (x.grad.shape, weight.grad.shape) == shapes[:2]
     np.testing.assert_array_equal(bias.grad, np.full(outputs, 6))
+
+
+@pytest.mark.parametrize(("shape", "axes"), [(3, (3,)), (np.int64(3), (3,)), ((2, 3), (2, 3)), ([2, 3], (2, 3))])
+def test_layer_norm_takes_any_shape(shape, axes):
+    layer = nn.LayerNorm(shape)
+    assert layer.normalized_shape == layer.weight.shape == axes
+    assert all(type(size) is int for size in layer.normalized_shape)
 
 
 def test_dot_attention_does_not_scale_and_has_the_keys_as_values():

@@ -1,5 +1,6 @@
 """The pictures: what is drawn, and that it is drawn without touching matplotlib's global state."""
 
+import datetime
 import doctest
 import errno
 import importlib
@@ -351,6 +352,11 @@ def test_points_to_which_no_line_leads_are_seen(y):
     figure = plot.lines({"a": (range(len(y)), y)}, "x", "y")
     figure.axes[0].get_legend().remove()
     assert colours(figure) > 20 * np.isfinite(y).sum()
+
+
+def test_lines_takes_dates():
+    days = [datetime.date(2026, 1, day) for day in (1, 2, 3)]
+    assert len(plot.lines({"a": ([1, 2, 3], days)}, "x", "day").axes[0].lines) == 1
 
 
 def test_names_that_begin_with_an_underscore_stand_in_the_legend():

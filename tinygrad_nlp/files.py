@@ -29,7 +29,8 @@ def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where there can be no such file
+            temporary.unlink()
         if isinstance(error, OSError):
             error.filename = str(path)  # the user knows nothing of the temporary file
             del error.filename2  # os.replace has two; None would be printed

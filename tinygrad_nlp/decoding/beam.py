@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,7 +107,7 @@ def beam_search(
     log_p = np.zeros((rows, 1))
     found: list[list[Hypothesis]] = [[] for _ in range(rows)]
     for t in range(1, length + 1):
-        with _hint_at_select():
+        with _hint_at_select() if t > 1 else nullcontext():
             scores, state = ask(step, last.reshape(-1), state)
         size = scores.shape[1]
         longer = log_p[:, :, None] + log_softmax(scores.astype(np.float64)).reshape(*log_p.shape, size)

@@ -264,9 +264,10 @@ class Module:
             if name is not None and arrays[name].shape != parameters[key].shape
         ]
         problems += [
-            f"{name}: {arrays[name].dtype} is no dtype of real numbers"
+            f"{name}: {arrays[name].dtype} is no dtype of its numbers"
             for key, name in chosen.items()
-            if name is not None and not np.can_cast(arrays[name].dtype, np.float64, "same_kind")
+            if name is not None
+            and not np.can_cast(arrays[name].dtype, np.result_type(parameters[key].dtype, "d"), "same_kind")
         ]
         problems += [
             f"{names[key][0]}: the parameter is a view that cannot be written to"

@@ -147,7 +147,7 @@ def _draw(caller: str, axes: Axes, name: str, curve: Curve, faint: Sequence[str]
     look: dict[str, Any] = {"linewidth": 1.0} if color is None else {"linewidth": 1.0, "color": color}
     if name in faint:
         look = {"color": "#999999", "linewidth": 0.6, "zorder": 1}
-    seen = np.isfinite(np.asarray(y, float))
+    seen = np.array([value == value for value in y], bool)  # no NaN
     alone = seen & ~np.append(False, seen[:-1]) & ~np.append(seen[1:], False)  # no line leads to them
     axes.plot(x, y, label=name, marker="." if alone.any() else "", markevery=np.flatnonzero(alone).tolist(), **look)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import graphviz
 
+from ...files import replace_file
 from .picture import Box, Frame, Picture
 from .walk import Layer
 
@@ -89,7 +90,7 @@ class Drawing:
             print(f'neither dot nor pygraphviz is here to draw {path}: install Graphviz, or "tinygrad_nlp[viz]"')
             path = path.with_suffix(".dot")
             picture = self.dot.source.encode()
-        path.write_bytes(picture)
+        replace_file(path, picture)
         return path
 
     def _render(self, form: str) -> bytes | None:
