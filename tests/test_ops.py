@@ -373,6 +373,13 @@ def test_float16_sums_and_squares_in_float32():
         assert f(wide).dtype == np.float16
 
 
+@pytest.mark.parametrize("extreme", [tn.max, tn.min])
+def test_more_equal_elements_than_float16_counts_share_the_gradient(extreme):
+    x = Variable(np.zeros(70_000, np.float16), requires_grad=True)
+    extreme(x).backward()
+    np.testing.assert_allclose(x.grad, 1 / 70_000, rtol=0.01)
+
+
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_])
 def test_integers_of_every_kind_give_float64_where_there_are_exponentials(dtype):
     x = np.array([[3, 0, 1], [1, 2, 0]]).astype(dtype)
