@@ -296,7 +296,7 @@ class Trained:
 
     @property
     def start(self) -> int:
-        """The id behind which a text begins: the end of a sentence or of a line, or a space, whichever there is."""
+        """The id behind which a text begins: the end of a sentence or of a line, a space, or else the first token."""
         ends = ("<eos>", "\n", "Ċ", " ", "Ġ")  # Ċ and Ġ are BPE's
         return self.vocab[next((end for end in ends if end in self.vocab), self.vocab.tokens[0])]
 

@@ -32,7 +32,8 @@ _ndarray = np.ndarray  # found faster here, for every edge
 _CHEAP_TO_COPY = 2000  # elements: copying so few takes no longer than finding out whether one has to
 
 Gradient = Any  # an array, a RowSparse, or (under create_graph) a Variable
-Hooks = dict[object, Callable[[Gradient], Gradient]] | None
+Hook = Callable[[Gradient], Gradient]
+Hooks = dict[object, Hook] | None
 
 _hooks_exist = False  # until the first hook, the walk does not ask every node for them
 
@@ -91,7 +92,7 @@ class HookHandle:
 
     __slots__ = ("__weakref__", "_hooks", "_key")
 
-    def __init__(self, hooks: dict[object, Callable[[Gradient], Gradient]], hook: Callable[[Gradient], Gradient]):
+    def __init__(self, hooks: dict[object, Hook], hook: Hook) -> None:
         self._hooks, self._key = hooks, object()
         hooks[self._key] = hook
 
@@ -277,7 +278,7 @@ def _check_unchanged(roots: list[Node]) -> None:
             stack.extend(node.edges)
 
 
-def hooks_of(node: Node) -> dict[object, Callable[[Gradient], Gradient]]:
+def hooks_of(node: Node) -> dict[object, Hook]:
     """The hooks of a node, to be added to.
 
     Args:
@@ -366,8 +367,8 @@ def _unbroadcast(gradient: Gradient, shape: tuple[int, ...], node: Function, pos
 
 
 def _is_fresh(g: Gradient, gradient: Gradient, gradients: tuple[Gradient, ...], node: Function) -> bool:
-    """Whether nobody else holds the memory of `g`, which `node` has just returned: what a user's may, none can know."""
-    if not node._of_library:
+    """Whether nobody else holds the memory of `g`, which `node` has just returned."""
+    if not node._of_library:  # a user's backward may have kept it anywhere
         return False
     if not isinstance(g, np.ndarray) or g.base is not None or g is gradient or g.size < _CHEAP_TO_COPY:
         return False

@@ -258,35 +258,34 @@ class Module:
         )
         problems = [f"missing: {name}" for name in others.missing_keys if strict]
         problems += [f"unexpected: {name}" for name in others.unexpected_keys if strict]
+        pairs = [(name, arrays[name], parameters[key]) for key, name in chosen.items() if name is not None]
         problems += [
-            f"{name}: shape {arrays[name].shape}, {parameters[key].shape} is needed"
-            for key, name in chosen.items()
-            if name is not None and arrays[name].shape != parameters[key].shape
+            f"{name}: shape {array.shape}, {parameter.shape} is needed"
+            for name, array, parameter in pairs
+            if array.shape != parameter.shape
         ]
         problems += [
-            f"{name}: {arrays[name].dtype} is no dtype of its numbers"
-            for key, name in chosen.items()
-            if name is not None
-            and not np.can_cast(arrays[name].dtype, np.result_type(parameters[key].dtype, "d"), "same_kind")
+            f"{name}: {array.dtype} is no dtype of its numbers"
+            for name, array, parameter in pairs
+            if not np.can_cast(array.dtype, np.result_type(parameter.dtype, np.float64), "same_kind")
         ]
         problems += [
-            f"{names[key][0]}: the parameter is a view that cannot be written to"
-            for key, name in chosen.items()
-            if name is not None and isinstance(a := parameters[key].data, np.ndarray) and not a.flags.writeable
+            f"{name}: the parameter is a view that cannot be written to"
+            for name, _, parameter in pairs
+            if isinstance(parameter.data, np.ndarray) and not parameter.data.flags.writeable
         ]
         problems += [
             f"{name} and {other}: one tied parameter, but two values"
-            for key, name in chosen.items()
-            for other in names[key]
-            if name is not None and other != name and other in state and not _equal(arrays[name], arrays[other])
+            for name, array, parameter in pairs
+            for other in names[id(parameter)]
+            if other != name and other in state and not _equal(array, arrays[other])
         ]
         if problems:
             raise ValueError(f"these weights are not of this {type(self).__name__}:\n  " + "\n  ".join(problems))
-        for key, name in chosen.items():
-            if name is not None:
-                data = parameters[key].data
-                data[...] = get_array_module(data).asarray(arrays[name], data.dtype)
-                parameters[key].data = data
+        for _, array, parameter in pairs:
+            data = parameter.data
+            data[...] = get_array_module(data).asarray(array, data.dtype)
+            parameter.data = data
         return others
 
     # --- for people ---------------------------------------------------------------------------------------------------

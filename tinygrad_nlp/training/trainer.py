@@ -111,7 +111,7 @@ class Trainer:
             losses = self.history.get("loss", [])
             self.steps, self.epoch = len(losses), resume.epoch
             self.loss = losses[-1][1] if losses else math.nan
-        elif goes_on:
+        elif goes_on:  # behind the last batch; else the next loop would be the next epoch
             loader.load_state_dict(loader.state_dict())
         elif isinstance(self._loss, Callback):  # what it carries is not from the batch before the first
             self._loss.load_state_dict(self._carried_at_first)

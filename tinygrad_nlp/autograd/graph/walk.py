@@ -95,7 +95,8 @@ class Graph:
             self.error = what
             self.ends, roots = [], [self._of_error(what)]
         else:
-            ys = (what,) if isinstance(what, Variable) else tuple(what) if isinstance(what, Iterable) else (None,)
+            several = isinstance(what, Iterable) and not isinstance(what, Variable)  # which is iterable, too
+            ys = tuple(what) if several else (what,)
             if not all(isinstance(y, Variable) for y in ys):
                 raise TypeError(
                     f"draw takes a Variable, several, or an exception, not {type(what).__name__}; of a model its result"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -54,7 +53,7 @@ class LinearCrossEntropy(Fused):
         xp = get_array_module(x)
         counted = xp.flatnonzero(self.targets != self.ignore_index)
         like, x, weight, bias = x, precise(x), precise(weight), bias if bias is None else precise(bias)
-        matrix = math.prod(x.shape[:-1]), x.shape[-1]
+        matrix = len(self.targets), x.shape[-1]
         rows, targets = x.reshape(matrix), self.targets
         if len(counted) < len(rows):
             rows, targets = rows[counted], targets[counted]
