@@ -73,6 +73,12 @@ def read(tokenizer: Tokenizer, vocab: Vocab, text: str) -> np.ndarray:
     return ids
 
 
+def start_of(vocab: Vocab) -> int:
+    """The id behind which a text begins: the end of a sentence or of a line, a space, or else the first token."""
+    ends = ("<eos>", "\n", "Ċ", " ", "Ġ")  # Ċ and Ġ are BPE's
+    return vocab[next((end for end in ends if end in vocab), vocab.tokens[0])]
+
+
 def write(tokenizer: Tokenizer, vocab: Vocab, begun: np.ndarray, ids: Iterable[np.ndarray]) -> str:
     """Print a text token by token, as `decoding.stream` gives its ids.
 

@@ -27,7 +27,7 @@ import tyro
 import tinygrad_nlp as tn
 from examples import cli
 from examples.cli import command, refuse_idle, resumed
-from examples.corpora import Source, load_corpus, read, write
+from examples.corpora import Source, load_corpus, read, start_of, write
 from examples.models.language_model import LanguageModel, RecurrentLM, WindowLM
 from tinygrad_nlp import optim, plot
 from tinygrad_nlp.data import Corpus, DataLoader, RandomWindows, SequentialWindows, read_tokens
@@ -294,12 +294,6 @@ class Trained:
         tokens = self.vocab.tokens
         return tokens.index("<eos>") if "<eos>" in tokens else None
 
-    @property
-    def start(self) -> int:
-        """The id behind which a text begins: the end of a sentence or of a line, a space, or else the first token."""
-        ends = ("<eos>", "\n", "Ċ", " ", "Ġ")  # Ċ and Ġ are BPE's
-        return self.vocab[next((end for end in ends if end in self.vocab), self.vocab.tokens[0])]
-
 
 def trained(out: str) -> Trained:
     """What `train` left in a folder.
@@ -363,7 +357,7 @@ def generate(
     refuse_idle(generate, locals(), idle)
     begun = start = run.read(prompt)
     if not len(start):
-        start = np.array([run.start])
+        start = np.array([start_of(run.vocab)])
     end = run.eos if stop else None
     if beam:
         found = beam_search(run.model.step, None, start[None], length, beam, end, length_penalty, run.model.select)
@@ -388,7 +382,7 @@ def score(sentences: tyro.conf.Positional[list[str]], out: str = OUT) -> list[st
     run = trained(out)
     scored = []
     for sentence in sentences:
-        ids = np.concatenate(([run.start], run.read(sentence if run.eos is None else f"{sentence}\n")))
+        ids = np.concatenate(([start_of(run.vocab)], run.read(sentence if run.eos is None else f"{sentence}\n")))
         if len(ids) < 2:
             raise ValueError(f"{sentence!r} has no tokens to score")
         log_p = -math.log(perplexity(run.model, ids, batch_size=1)) * (len(ids) - 1)

@@ -19,7 +19,7 @@ import tyro
 
 from examples import cli
 from examples.cli import command
-from examples.corpora import Source, load_corpus, read, write
+from examples.corpora import Source, load_corpus, read, start_of, write
 from tinygrad_nlp import plot
 from tinygrad_nlp.data import Corpus
 from tinygrad_nlp.decoding import Sampler, stream
@@ -108,9 +108,8 @@ def generate(
     """
     corpus = load_corpus(settings)
     begun = start = read(corpus.tokenizer, corpus.vocab, prompt)
-    if not len(start):  # behind a sentence's end, or with what the text begins
-        end = eos(corpus)
-        start = corpus.train[:1] if end is None else np.array([end])
+    if not len(start):
+        start = np.array([start_of(corpus.vocab)])
     choose = Sampler(temperature, top_k, top_p, seed)
     ids = stream(model(settings, corpus).step, None, start[None], length, choose=choose)
     return write(corpus.tokenizer, corpus.vocab, begun, ids)

@@ -386,6 +386,8 @@ def test_an_ngram_model_writes_the_same_text_with_the_same_seed(rhyme, capsys):
     assert capsys.readouterr().out.startswith("not in the vocabulary, and read as <unk>: zebra\n")
     assert ngram.generate(settings, length=1) == "the"
     assert ngram.generate(ngram.Settings(text=rhyme, kind="characters"), length=0) == ""
+    begun = ngram.generate(ngram.Settings(text=rhyme, kind="characters"), length=4, top_k=1)
+    assert begun == "the "  # behind the end of a line, and whole
 
 
 def test_sentences_are_ranked(rhyme, capsys):
@@ -598,7 +600,7 @@ def test_weights_of_an_earlier_run_in_the_folder_are_not_taken_for_those_of_this
 def test_probabilities_of_all_texts_of_two_characters_have_the_sum_one(rhyme, tmp_path, capsys):
     language_model.train(tiny(rhyme, tmp_path, kind="characters", epochs=1))
     run = language_model.trained(str(tmp_path))
-    assert run.vocab.tokens[run.start] == "\n"
+    assert run.vocab.tokens[corpora.start_of(run.vocab)] == "\n"
     tokens = [token for token in run.vocab.tokens if token != "<unk>"]
     capsys.readouterr()
     language_model.score(["".join(pair) for pair in itertools.product(tokens, repeat=2)], str(tmp_path))
@@ -619,7 +621,7 @@ def test_a_language_model_of_other_tokens(rhyme, tmp_path, kind):
     if kind == "characters":
         assert len(text) == 16
     run = language_model.trained(str(tmp_path))
-    assert run.vocab.tokens[run.start] == {"characters": "\n", "bpe": "Ċ"}[kind]
+    assert run.vocab.tokens[corpora.start_of(run.vocab)] == {"characters": "\n", "bpe": "Ċ"}[kind]
     language_model.score(["the cat", "tac eht"], str(tmp_path))
     with pytest.raises(SystemExit, match="--stop has no effect without <eos>"):
         language_model.generate("the cat", str(tmp_path), stop=True)
