@@ -173,7 +173,6 @@ def test_a_saved_array_that_was_changed_unseen_is_found(change):
     [
         *itertools.product(["rnn", "lstm", "gru", "gru of Cho"], ["z", "h", "mask", "dropped"]),
         *itertools.product(["lstm", "gru", "gru of Cho"], ["states"]),
-        ("lstm", "tanh_cells"),
     ],
 )
 def test_what_a_recurrent_kernel_keeps_is_held_to_a_checksum_too(cell, kept):

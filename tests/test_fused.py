@@ -140,6 +140,8 @@ def cut(parts, large=False):
     """Whatever the sizes, the kernels cut a batch into so many parts, small or large, and run them in threads."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recurrence, "_LARGE_BATCH", 0 if large else 64)
+        patch.setattr(recurrence, "_LARGE_WEIGHT", 0 if large else 2**17)
+        patch.setattr(recurrence, "count", lambda: parts)
         patch.setattr(lstm, "_AT_ONCE", 1 if large else 8)
         patch.setattr(linear_cross_entropy, "_BLOCK", 1)
         patch.setattr(linear_cross_entropy, "_IN_CACHE", 1)

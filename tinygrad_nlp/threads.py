@@ -99,7 +99,7 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
 
     Args:
         a: (…, m, k), or all else that NumPy multiplies.
-        b: (k, n), or (…, k, n) with the same leading axes, or all else that NumPy multiplies.
+        b: (…, k, n), the leading axes those of the other one or none, or all else that NumPy multiplies.
         out: (…, m, n), to write to; by default a new array.
 
     Returns:
@@ -123,24 +123,29 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
 
 
 def _shared_product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None) -> np.ndarray:
-    multiplications = a.size * b.shape[-1]
-    products = a.size // (a.shape[-1] * a.shape[-2])
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    products = max(a.size // (m * k), b.size // (k * n))
+    multiplications = products * m * k * n
     parts = (multiplications + products * _EACH) // _WORTH_A_THREAD
     if parts > 1:
         parts = min(count(), parts)
-    fits = a.shape[-1] == b.shape[-2] and (b.ndim == 2 or a.shape[:-2] == b.shape[:-2])
+    fits = k == b.shape[-2] and (a.ndim == 2 or b.ndim == 2 or a.shape[:-2] == b.shape[:-2])
     if parts < 2 or not fits:
         if _here.holds:  # to hold again takes 2 µs, of the 10 of a step's product in a small recurrence
             return np.matmul(a, b, out=out)
         with blas_alone():
             return np.matmul(a, b, out=out)
     if out is None:
-        out = np.empty((*a.shape[:-1], b.shape[-1]), np.result_type(a, b))
+        out = np.empty((*max(a.shape[:-2], b.shape[:-2], key=len), m, n), np.result_type(a, b))
     ahead = _WORTH_A_THREAD / 2 / multiplications  # what this thread does until the others have begun
-    if a.ndim == 2 and a.shape[0] < b.shape[1]:
-        side_by_side(lambda s: np.matmul(a, b[:, s], out=out[:, s]), slices(b.shape[1], parts, ahead))
-    else:
+    if a.ndim > 2:
         side_by_side(lambda s: np.matmul(a[s], b if b.ndim == 2 else b[s], out=out[s]), slices(len(a), parts, ahead))
+    elif b.ndim > 2 and len(b) % parts == 0:  # the gates of a recurrence
+        side_by_side(lambda s: np.matmul(a, b[s], out=out[s]), slices(len(b), parts))
+    elif m < n:
+        side_by_side(lambda s: np.matmul(a, b[..., s], out=out[..., s]), slices(n, parts, ahead))
+    else:
+        side_by_side(lambda s: np.matmul(a[s], b, out=out[..., s, :]), slices(m, parts, ahead))
     return out
 
 

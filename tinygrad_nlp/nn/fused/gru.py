@@ -66,8 +66,8 @@ class GRU(Recurrence):
         if self.reset_after:  # n twice: first its input, last its product with h, which r scales
             gates = [(2, 1.0), (0, 0.5), (1, 0.5), (2, 1.0)]
             weight = weight_of_step(gates, weight_ih, weight_hh, bias_ih, bias_hh)
-            weight[:hidden, hidden] = 0 if bias_ih is None else bias_ih[2 * hidden :]
-            weight[3 * hidden :, hidden] = 0 if bias_hh is None else bias_hh[2 * hidden :]
+            weight[0, hidden] = 0 if bias_ih is None else bias_ih[2 * hidden :]
+            weight[3, hidden] = 0 if bias_hh is None else bias_hh[2 * hidden :]
             return functools.partial(_ResetAfter, weight=weight)
         weight = weight_of_step([(0, 0.5), (1, 0.5), (2, 1.0)], weight_ih, weight_hh, bias_ih, bias_hh)
         return functools.partial(_ResetBefore, weight=weight)
@@ -77,46 +77,46 @@ class _Part(Part):
     """What both kernels share: h = (1 - z) n + z h, which is n + z (h - n)."""
 
     joins = False
-    gates: int  # rows of states and dgates, as many times H
+    gates: int  # of states and dgates
     states: Array
 
     def begin(self, keep: bool, *others: Array) -> None:
         xp = get_array_module(self.z)
-        size = self.hidden, self.z.shape[2]
-        self.states = xp.empty((self.steps if keep else 1, self.gates * size[0], size[1]), self.z.dtype)
+        size = self.z.shape[1], self.hidden
+        self.states = xp.empty((self.steps if keep else 1, self.gates, *size), self.z.dtype)
         self.difference, self.product = xp.empty(size, self.z.dtype), xp.empty(size, self.z.dtype)
 
     def saved_arrays(self) -> tuple[Array | None, ...]:
         return *super().saved_arrays(), self.states
 
-    def gates_of(self, t: int) -> Array:
-        """What was computed in step t, (gates, H, n)."""
-        return self.states[t].reshape(self.gates, self.hidden, self.z.shape[2])
+    def gates_of(self, dgates: Array) -> Array:
+        """The gradients of a step by gates, (gates, n, H): a view."""
+        return dgates.reshape(len(dgates), self.gates, self.hidden).swapaxes(0, 1)
 
     def blend(self, t: int, n: Array, z: Array) -> None:
         """h after step t."""
         xp = get_array_module(n)
-        xp.subtract(self.h[:, t], n, out=self.difference)
+        xp.subtract(self.h[t], n, out=self.difference)
         self.difference *= z
-        xp.add(n, self.difference, out=self.h[:, t + 1])
+        xp.add(n, self.difference, out=self.h[t + 1])
 
     def begin_back(self) -> None:
         xp = get_array_module(self.z)
-        size = self.hidden, self.z.shape[2]
-        self.dgates = xp.empty((self.gates, size[0], self.steps, size[1]), self.z.dtype)
+        size = self.z.shape[1], self.hidden
+        self.dgates = xp.empty((self.steps, size[0], self.gates * size[1]), self.z.dtype)
         self.slopes, self.through = xp.empty((2, *size), self.z.dtype), xp.empty(size, self.z.dtype)
 
     def blend_back(self, t: int, dh: Array, n: Array, sigmoids: Array, dn: Array, dz: Array) -> None:
         """From dh to the gradients of what goes into n and z, and to the part of dh that passes by them, in place.
 
-        The slopes of r and z (2, H, n) are left in `slopes`.
+        The slopes of r and z (2, n, H) are left in `slopes`.
         """
         xp = get_array_module(n)
         z = sigmoids[1]
         xp.multiply(sigmoids, sigmoids, out=self.slopes)
         xp.subtract(sigmoids, self.slopes, out=self.slopes)
         # dz = dh (h - n)
-        xp.subtract(self.h[:, t], n, out=self.difference)
+        xp.subtract(self.h[t], n, out=self.difference)
         self.difference *= dh
         xp.multiply(self.difference, self.slopes[1], out=dz)
         # dn = dh (1 - z), and its slope 1 - n²
@@ -141,67 +141,65 @@ class _ResetAfter(_Part):
 
     def begin(self, keep: bool, *others: Array) -> None:
         super().begin(keep)
-        self.inputs = self.all_steps(self.weight[: 3 * self.hidden, self.hidden :]) if self.hoists() else None
+        self.inputs = self.all_steps(self.weight[:3, self.hidden :]) if self.hoists() else None
         self.in_one = has_kernels(self.z)  # a kernel of CUDA does a step
 
     def step(self, t: int) -> None:
         xp = get_array_module(self.z)
-        hidden, weight = self.hidden, self.weight
+        hidden, weight, z = self.hidden, self.weight, self.z[t]
         state = self.states[t % len(self.states)]
-        n, sigmoids, n_h = state[:hidden], state[hidden : 3 * hidden], state[3 * hidden :]
+        n, sigmoids, n_h = state[0], state[1:3], state[3]
         if self.inputs is None:
-            matmul(weight[hidden : 3 * hidden], self.z[:, t], out=sigmoids)
-            matmul(weight[3 * hidden :, : hidden + 1], self.z[: hidden + 1, t], out=n_h)
-            n_x = matmul(weight[:hidden, hidden:], self.z[hidden:, t], out=n)
+            matmul(z, weight[1:3], out=sigmoids)
+            matmul(z[:, : hidden + 1], weight[3, : hidden + 1], out=n_h)
+            n_x = matmul(z[:, hidden:], weight[0, hidden:], out=n)
         else:
-            matmul(weight[hidden:, :hidden], self.z[:hidden, t], out=state[hidden:])
-            sigmoids += self.inputs[hidden:, t]
-            n_h += weight[3 * hidden :, hidden, None]
-            n_x = self.inputs[:hidden, t]
+            matmul(z[:, :hidden], weight[1:, :hidden], out=state[1:])
+            sigmoids += self.inputs[1:, t]
+            n_h += weight[3, hidden]
+            n_x = self.inputs[0, t]
         if self.in_one:
-            batch, h, h_new = self.z.shape[2], self.h[:, t], self.h[:, t + 1]
-            rows = n_x.strides[0] // n_x.itemsize, (self.steps + 1) * batch
-            launch("gru.forward", hidden * batch, state, batch, *rows, state, n_x, h, h_new)
+            h, h_new = self.h[t], self.h[t + 1]
+            launch("gru.forward", n.size, n, hidden, h.strides[0] // h.itemsize, state, n_x, h, h_new)
             return
         xp.tanh(sigmoids, out=sigmoids)
         sigmoid_from_tanh(sigmoids)
-        xp.multiply(sigmoids[:hidden], n_h, out=self.product)
+        xp.multiply(sigmoids[0], n_h, out=self.product)
         xp.add(n_x, self.product, out=n)
         xp.tanh(n, out=n)
-        self.blend(t, n, sigmoids[hidden:])
+        self.blend(t, n, sigmoids[1])
 
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
         xp = get_array_module(self.z)
-        states, dgates = self.gates_of(t), self.dgates[:, :, t]
+        state, dgates = self.states[t], self.dgates[t]
         if self.in_one:
-            batch, row = self.z.shape[2], self.steps * self.z.shape[2]
-            strides = row + batch, row, self.hidden * row
-            launch("gru.backward", dh.size, dh, batch, *strides, states, self.h[:, t], dh, dgates)
+            h = self.h[t]
+            launch("gru.backward", dh.size, dh, self.hidden, h.strides[0] // h.itemsize, state, h, dh, dgates)
         else:
-            n, r, _, n_h = states
-            dn, dr, dz, dn_h = dgates
-            self.blend_back(t, dh, n, states[1:3], dn, dz)
+            n, r, _, n_h = state
+            dn, dr, dz, dn_h = self.gates_of(dgates)
+            self.blend_back(t, dh, n, state[1:3], dn, dz)
             xp.multiply(dn, r, out=dn_h)
             xp.multiply(dn, n_h, out=self.product)
             xp.multiply(self.product, self.slopes[0], out=dr)
         if t > 0 or self.first_is_wanted:
-            matmul(self.weight_back.T, dgates[1:].reshape(3 * self.hidden, dh.shape[1]), out=self.through)
+            matmul(dgates[:, self.hidden :], self.weight_back, out=self.through)
             self.add_through(dh, self.through)
 
     def input_gradient(self, weight_ih: Array) -> Array:
-        into = self.into_products()[: 3 * self.hidden]
-        return matmul(into.T, get_array_module(into).roll(weight_ih, self.hidden, axis=0))  # n first
+        into = self.into_products()[:, : 3 * self.hidden]
+        return matmul(into, get_array_module(into).roll(weight_ih, self.hidden, axis=0))  # n first
 
     def weight_gradients(self) -> tuple[Array, ...]:
         hidden, into = self.hidden, self.into_products()
-        recurrent = matmul(into[hidden:], self.flat(0, hidden + 1).T)
-        inputs = matmul(into[: 3 * hidden], self.flat(hidden, self.end).T)
+        recurrent = matmul(into[:, hidden:].T, self.flat(0, hidden + 1))
+        inputs = matmul(into[:, : 3 * hidden].T, self.flat(hidden, self.end))
         inputs = get_array_module(into).roll(inputs, -hidden, axis=0)  # n last
         return inputs[:, 1:], recurrent[:, :hidden], inputs[:, 0], recurrent[:, hidden]
 
 
 class _ResetBefore(_Part):
-    """n = tanh(n_x + W_hn (r h)). z has further rows for r h: [h, 1, x, r h]."""
+    """n = tanh(n_x + W_hn (r h)). z has further columns for r h: [h, 1, x, r h]."""
 
     gates = 3
     further = 1
@@ -211,37 +209,36 @@ class _ResetBefore(_Part):
         xp = get_array_module(self.z)
         hidden = self.hidden
         self.inputs = self.all_steps(self.weight[:, hidden:]) if self.hoists() else None
-        of_n = self.weight[2 * hidden :]
-        self.weight_n = xp.concatenate((of_n[:, hidden:], of_n[:, :hidden]), axis=1)  # of 1, x, r h
+        of_n = self.weight[2]
+        self.weight_n = xp.concatenate((of_n[hidden:], of_n[:hidden]))  # of 1, x, r h
 
     def step(self, t: int) -> None:
         xp = get_array_module(self.z)
         hidden = self.hidden
-        state, reset = self.states[t % len(self.states)], self.z[self.end :, t]
-        sigmoids, n = state[: 2 * hidden], state[2 * hidden :]
+        z, state = self.z[t], self.states[t % len(self.states)]
+        sigmoids, n, reset = state[:2], state[2], z[:, self.end :]
         self.affine(t, sigmoids)
         xp.tanh(sigmoids, out=sigmoids)
         sigmoid_from_tanh(sigmoids)
-        xp.multiply(sigmoids[:hidden], self.z[:hidden, t], out=reset)
+        xp.multiply(sigmoids[0], z[:, :hidden], out=reset)
         if self.inputs is None:
-            matmul(self.weight_n, self.z[hidden:, t], out=n)
+            matmul(z[:, hidden:], self.weight_n, out=n)
         else:
-            matmul(self.weight_n[:, -hidden:], reset, out=n)
-            n += self.inputs[2 * hidden :, t]
+            matmul(reset, self.weight_n[-hidden:], out=n)
+            n += self.inputs[2, t]
         xp.tanh(n, out=n)
-        self.blend(t, n, sigmoids[hidden:])
+        self.blend(t, n, sigmoids[1])
 
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
         xp = get_array_module(self.z)
-        states, dgates = self.gates_of(t), self.dgates[:, :, t]
-        r, _, n = states
-        dr, dz, dn = dgates
-        sigmoids = 2 * self.hidden
-        self.blend_back(t, dh, n, states[:2], dn, dz)
-        dreset = matmul(self.weight_back[sigmoids:].T, dn, out=self.product)
-        xp.multiply(dreset, self.z[: self.hidden, t], out=self.difference)
+        state, dgates, sigmoids = self.states[t], self.dgates[t], 2 * self.hidden
+        r, _, n = state
+        dr, dz, dn = self.gates_of(dgates)
+        self.blend_back(t, dh, n, state[:2], dn, dz)
+        dreset = matmul(dn, self.weight_back[sigmoids:], out=self.product)
+        xp.multiply(dreset, self.z[t, :, : self.hidden], out=self.difference)
         xp.multiply(self.difference, self.slopes[0], out=dr)
-        matmul(self.weight_back[:sigmoids].T, dgates[:2].reshape(sigmoids, dh.shape[1]), out=self.through)
+        matmul(dgates[:, :sigmoids], self.weight_back[:sigmoids], out=self.through)
         dreset *= r
         self.through += dreset
         self.add_through(dh, self.through)
@@ -249,8 +246,8 @@ class _ResetBefore(_Part):
     def weight_gradients(self) -> tuple[Array, ...]:
         xp = get_array_module(self.z)
         hidden, into = self.hidden, self.into_products()
-        of_sigmoids = matmul(into[: 2 * hidden], self.flat(0, self.end).T)
-        of_n = matmul(into[2 * hidden :], self.flat(hidden, self.end + hidden).T)
+        of_sigmoids = matmul(into[:, : 2 * hidden].T, self.flat(0, self.end))
+        of_n = matmul(into[:, 2 * hidden :].T, self.flat(hidden, self.end + hidden))
         x_end = self.end - hidden
         dbias = xp.concatenate((of_sigmoids[:, hidden], of_n[:, 0]))
         return (

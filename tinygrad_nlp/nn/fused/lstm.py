@@ -16,10 +16,10 @@ _AT_ONCE = 2**14  # elements of h: of as many steps of a small batch are the fac
 class LSTM(Recurrence):
     """One layer in one direction. `nn.functional.lstm` has the arguments and the source.
 
-    How the kernel is fast, besides what all recurrences have: the gates lie in the order o, i, f, g, and c behind them.
-    A step takes the sigmoid of three gates and the tanh of the fourth in one pass, and makes i g and f c as one product
-    of neighbours. Peepholes cost a second pass: o waits for the new c. What backward multiplies with does not depend on
-    the gradients: in a small batch, where a call costs more than its elements, it is made for several steps at once.
+    How the kernel is fast, besides what all recurrences have: the blocks of a step lie in the order i, f, o, g, c and
+    tanh c, so that a pass takes the sigmoid of three gates, and another makes i g, f c and o tanh c. Peepholes cost one
+    more: o waits for the new c. What backward multiplies with does not depend on the gradients: in a small batch, where
+    a call costs more than its elements, it is made for several steps at once.
 
     Args:
         mask: as for `Recurrence`, and so are `reverse` and `recurrent_mask`.
@@ -91,12 +91,11 @@ class LSTM(Recurrence):
         bias_hh: Array | None = None,
         peepholes: Array | None = None,
     ) -> Callable[..., Part]:
-        # From the order i, f, g, o to o, i, f, g.
-        gates = [(3, 0.5), (0, 0.5), (1, 0.5), (2, 1.0)] if self.forget_gate else [(2, 0.5), (0, 0.5), (1, 1.0)]
+        # From the order i, f, g, o to i, f, o, g.
+        gates = [(0, 0.5), (1, 0.5), (3, 0.5), (2, 1.0)] if self.forget_gate else [(0, 0.5), (2, 0.5), (1, 1.0)]
         weight = weight_of_step(gates, weight_ih, weight_hh, bias_ih, bias_hh)
-        if peepholes is not None:  # from i, f, o to o, i, f, each (H, 1)
-            see = peepholes.reshape(len(gates) - 1, weight_hh.shape[1], 1)
-            peepholes = get_array_module(see).concatenate((see[-1:], see[:-1]))
+        if peepholes is not None:
+            peepholes = peepholes.reshape(len(gates) - 1, 1, weight_hh.shape[1])
         return functools.partial(_Part, weight=weight, peepholes=peepholes)
 
 
@@ -104,143 +103,137 @@ class _Part(Part):
     """The kernel on some rows of the batch.
 
     Attributes:
-        states: (T + 1, (G + 1) H, n): o, i, f, g of a step, and c before it.
-        tanh_cells: (T, H, n), of c after the step.
+        states: (T + 1, 6, n, H): i, f, o, g of a step, c before it and tanh c after it; (T + 1, 5, n, H), i, o, g,
+            tanh c, c, without a forget gate.
+        sigmoids: how many gates have σ, 3 or 2.
         dgates: in PyTorch's order, i, f, g, o.
     """
 
     states: Array
-    tanh_cells: Array
 
     def __init__(self, *rows_and_masks: Any, weight: Array, peepholes: Array | None) -> None:
         super().__init__(*rows_and_masks, weight=weight)
         self.peepholes = peepholes
+        self.sigmoids = len(weight) - 1
 
     def begin(self, keep: bool, *others: Array) -> None:
         super().begin(keep)
         xp = get_array_module(self.z)
-        n, size = self.z.shape[2], len(self.weight)
-        self.gates = size // self.hidden
-        self.in_one = self.gates == 4 and self.peepholes is None and has_kernels(self.z)  # a kernel of CUDA does a step
-        self.kept = self.steps if keep else 1  # without a backward, the arrays of two steps serve all
-        self.states = xp.empty((self.kept + 1, size + self.hidden, n), self.z.dtype)
-        self.tanh_cells = xp.empty((self.kept, self.hidden, n), self.z.dtype)
-        self.products = xp.empty((2, self.hidden, n), self.z.dtype)
+        size, dtype = (self.z.shape[1], self.hidden), self.z.dtype
+        # Whether a kernel of CUDA does a step.
+        self.in_one = self.sigmoids == 3 and self.peepholes is None and has_kernels(self.z)
+        kept = self.steps if keep else 1  # without a backward, the arrays of two steps serve all
+        self.states = xp.empty((kept + 1, self.sigmoids + 3, *size), dtype)
+        self.products = xp.empty((2, *size), dtype)
         (c,) = others
         self.cell(0)[...] = c
 
     def cell(self, t: int) -> Array:
-        """c before step t, (H, n)."""
-        return self.states[t % (self.kept + 1), -self.hidden :]
+        """c before step t, (n, H)."""
+        return self.states[t % len(self.states), 4]
 
     def state(self, t: int) -> tuple[Array, ...]:
-        return self.h[:, t], self.cell(t)
+        return self.h[t], self.cell(t)
 
     def saved_arrays(self) -> tuple[Array | None, ...]:
-        return *super().saved_arrays(), self.states, self.tanh_cells
+        return *super().saved_arrays(), self.states
 
     def step(self, t: int) -> None:
-        xp = get_array_module(self.z)
-        hidden, n = self.hidden, self.z.shape[2]
-        state, tanh_c = self.states[t % (self.kept + 1)], self.tanh_cells[t % self.kept]
-        gates, c, c_new = state[:-hidden], state[-hidden:], self.cell(t + 1)
+        xp, s = get_array_module(self.z), self.sigmoids
+        state, c_new, h_new = self.states[t % len(self.states)], self.cell(t + 1), self.h[t + 1]
+        gates, o, tanh_c, c = state[: s + 1], state[s - 1], state[2 * s - 1], state[4]
         self.affine(t, gates)
         if self.in_one:
-            h_new = self.h[:, t + 1]
-            launch("lstm.forward", hidden * n, state, n, (self.steps + 1) * n, state, c_new, tanh_c, h_new)
+            launch("lstm.forward", c.size, c, self.hidden, h_new.strides[0] // h_new.itemsize, state, c_new, h_new)
             return
         if self.peepholes is None:
             xp.tanh(gates, out=gates)
-            sigmoid_from_tanh(gates[:-hidden])
+            sigmoid_from_tanh(gates[:s])
         else:
-            past = gates[hidden:-hidden].reshape(self.gates - 2, hidden, n)
-            past += 0.5 * self.peepholes[1:] * c
-            xp.tanh(gates[hidden:], out=gates[hidden:])
-            sigmoid_from_tanh(gates[hidden:-hidden])
-        if self.gates == 4:  # [i, f] times [g, c]
-            xp.multiply(state[hidden : 3 * hidden], state[3 * hidden :], out=self.products.reshape(2 * hidden, n))
+            gates[: s - 1] += 0.5 * self.peepholes[:-1] * c
+            for part in (gates[: s - 1], gates[s:]):
+                xp.tanh(part, out=part)
+            sigmoid_from_tanh(gates[: s - 1])
+        if s == 3:  # [i, f] times [g, c]
+            xp.multiply(state[:2], state[3:5], out=self.products)
             xp.add(self.products[0], self.products[1], out=c_new)
         else:
-            xp.multiply(state[hidden : 2 * hidden], state[2 * hidden : 3 * hidden], out=c_new)
-            c_new += c
-        o = gates[:hidden]
+            xp.multiply(state[0], state[2], out=self.products[0])
+            xp.add(self.products[0], c, out=c_new)
         if self.peepholes is not None:
-            o += 0.5 * self.peepholes[0] * c_new
+            o += 0.5 * self.peepholes[-1] * c_new
             xp.tanh(o, out=o)
             sigmoid_from_tanh(o)
         xp.tanh(c_new, out=tanh_c)
-        xp.multiply(o, tanh_c, out=self.h[:, t + 1])
+        xp.multiply(o, tanh_c, out=h_new)
 
     def begin_back(self) -> None:
         xp = get_array_module(self.z)
-        size, dtype = (self.hidden, self.z.shape[2]), self.z.dtype
-        self.dgates = xp.empty((self.gates, self.hidden, self.steps, size[1]), dtype)
+        size, dtype = (self.z.shape[1], self.hidden), self.z.dtype
+        self.dgates = xp.empty((self.steps, size[0], (self.sigmoids + 1) * size[1]), dtype)
         self.at_once = min(self.steps, max(1, _AT_ONCE // max(1, size[0] * size[1])))
-        self.factors = xp.empty((self.at_once, self.gates, *size), dtype)
-        self.through_tanh = xp.empty((self.at_once, *size), dtype)
+        self.of_sigmoids = xp.empty((self.at_once, self.sigmoids, *size), dtype)
+        self.of_tanhs = xp.empty((self.at_once, 2, *size), dtype)
         self.product = xp.empty(size, dtype)
 
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
         (dc,) = others
-        hidden, n = self.hidden, self.z.shape[2]
-        dgates = self.dgates[:, :, t]
+        dgates = self.dgates[t]
         if self.in_one:
-            state, row = self.states[t], self.steps * n
-            launch("lstm.backward", hidden * n, state, n, row, hidden * row, state, self.tanh_cells[t], dh, dc, dgates)
+            launch("lstm.backward", dc.size, dc, self.hidden, self.states[t], dh, dc, dgates)
         else:
             place = t % self.at_once
             if place == self.at_once - 1 or t == self.steps - 1:
                 self.make_factors(t - place, t + 1)
             self.through_gates(t, dh, dc, dgates)
-        self.through_products(t, dgates.reshape(self.gates * hidden, n))
+        self.through_products(t, dgates)
 
     def make_factors(self, start: int, stop: int) -> None:
         """What the gradients of h and c are multiplied with in these steps, on their way to what goes into the gates.
 
-        `factors` (steps, G, H, n): tanh(c) σ'(o), by which dh becomes do; g σ'(i), c σ'(f) with the c before the step,
-        and i tanh'(g), by which dc becomes di, df and dg. `through_tanh` (steps, H, n): o tanh'(c), from dh to dc.
+        `of_sigmoids` (steps, σ gates, n, H): g σ'(i) and c σ'(f), with the c before the step, from dc to di and df, and
+        tanh(c) σ'(o), from dh to do. `of_tanhs` (steps, 2, n, H): i tanh'(g), from dc to dg, and o tanh'(c), from dh to
+        dc.
         """
-        xp = get_array_module(self.z)
-        states = self.states[start:stop].reshape(stop - start, self.gates + 1, *self.product.shape)
-        gates, tanh_c = states[:, :-1], self.tanh_cells[start:stop]
-        factors, through_tanh = self.factors[: stop - start], self.through_tanh[: stop - start]
-        # The slope of σ is σ - σ², that of tanh 1 - tanh².
-        xp.multiply(gates, gates, out=factors)
-        xp.subtract(gates[:, :-1], factors[:, :-1], out=factors[:, :-1])
-        xp.subtract(1, factors[:, -1], out=factors[:, -1])
-        factors[:, 0] *= tanh_c
-        if self.gates == 4:  # [i, f] times [g, c]
-            factors[:, 1:3] *= states[:, 3:]
-        else:
-            factors[:, 1] *= gates[:, 2]
-        factors[:, -1] *= gates[:, 1]
-        xp.multiply(tanh_c, tanh_c, out=through_tanh)
-        xp.subtract(1, through_tanh, out=through_tanh)
-        through_tanh *= gates[:, 0]
+        xp, s = get_array_module(self.z), self.sigmoids
+        states = self.states[start:stop]
+        sigmoids, partners = states[:, :s], states[:, s : 2 * s]  # i, f, o and g, c, tanh c
+        of_sigmoids, of_tanhs = self.of_sigmoids[: stop - start], self.of_tanhs[: stop - start]
+        # i tanh'(g) = i - (i g) g, and so for o
+        ends = slice(None, None, s - 1)
+        products = xp.multiply(sigmoids, partners)
+        xp.multiply(products[:, ends], partners[:, ends], out=of_tanhs)
+        xp.subtract(sigmoids[:, ends], of_tanhs, out=of_tanhs)
+        # g σ'(i) = (1 - i) (i g), and so for f and o
+        xp.subtract(1, sigmoids, out=of_sigmoids)
+        of_sigmoids *= products
 
     def through_gates(self, t: int, dh: Array, dc: Array, dgates: Array) -> None:
-        """From dh and dc to `dgates` (G, H, n), and to the dc before the step, in place."""
-        xp = get_array_module(self.z)
-        place = t % self.at_once
-        factors = self.factors[place]
-        xp.multiply(dh, self.through_tanh[place], out=self.product)
+        """From dh and dc to `dgates` (n, G), and to the dc before the step, in place."""
+        xp, s = get_array_module(self.z), self.sigmoids
+        of_sigmoids, (of_g, of_c) = self.of_sigmoids[t % self.at_once], self.of_tanhs[t % self.at_once]
+        of_gates = dgates.reshape(len(dc), s + 1, self.hidden).swapaxes(0, 1)
+        of_past, dg, do = of_gates[: s - 1], of_gates[s - 1], of_gates[s]
+        xp.multiply(dh, of_c, out=self.product)
         dc += self.product
-        xp.multiply(dh, factors[0], out=dgates[-1])
+        xp.multiply(dh, of_sigmoids[-1], out=do)
         if self.peepholes is not None:
-            dc += self.peepholes[0] * dgates[-1]
-        xp.multiply(dc, factors[1:], out=dgates[:-1])
-        if self.gates == 4:
-            dc *= self.states[t, 2 * self.hidden : 3 * self.hidden]
+            dc += self.peepholes[-1] * do
+        xp.multiply(dc, of_sigmoids[:-1], out=of_past)
+        xp.multiply(dc, of_g, out=dg)
+        if s == 3:
+            dc *= self.states[t, 1]
         if self.peepholes is not None:
-            dc += (self.peepholes[1:] * dgates[:-2]).sum(axis=0)
+            dc += (self.peepholes[:-1] * of_past).sum(axis=0)
 
     def weight_gradients(self) -> tuple[Array, ...]:
         gradients = super().weight_gradients()
         if self.peepholes is None:
             return gradients
-        cells = self.states[:, -self.hidden :].transpose(1, 0, 2)
+        cells = self.states[:, 4]
         xp = get_array_module(cells)
+        of_gates = self.dgates.reshape(*self.dgates.shape[:2], self.sigmoids + 1, self.hidden)
         # i and f see c before the step, o sees it after.
-        of_past = xp.einsum("ghtn,htn->gh", self.dgates[:-2], cells[:, :-1])
-        of_new = xp.einsum("htn,htn->h", self.dgates[-1], cells[:, 1:])
+        of_past = xp.einsum("tngh,tnh->gh", of_gates[:, :, :-2], cells[:-1])
+        of_new = xp.einsum("tnh,tnh->h", of_gates[:, :, -1], cells[1:])
         return *gradients, xp.concatenate((of_past.reshape(-1), of_new))

@@ -14,6 +14,8 @@ from ...backend import Array, get_array_module
 from ...threads import blas_alone, count, matmul, side_by_side, slices
 
 _LARGE_BATCH = 64  # rows, from which on a product does as much in a moment as one for all steps
+_LARGE_WEIGHT = 2**17  # elements, from which on it pays to share their transposition among threads
+_APART = 16  # elements by which rows of the weights lie further apart: a power of 2 would fill few places of the cache
 
 
 class Recurrence(Fused):
@@ -23,10 +25,11 @@ class Recurrence(Fused):
 
     How the kernels are fast:
 
-    - Inside, arrays are (features, batch): a gate is one contiguous block.
-    - A step of a large batch has one product, [W_hh, b, W_ih] · [h, 1, x]. In a small batch, products are slow: there
-      W_ih x + b is one product for all steps, and a step is left with W_hh h.
-    - On the way back it is the same: [W_hh, W_ih]ᵀ for h and x at once, or x at all steps at once.
+    - Inside, time comes first, and a gate of a step is one contiguous block, (batch, H).
+    - A step of a large batch has one product for each gate, [h, 1, x] · [W_hh, b, W_ih]ᵀ. In a small batch, products
+      are slow: there x W_ihᵀ + b is made for all steps at once, and a step is left with h W_hhᵀ.
+    - On the way back it is the same: [W_hh, W_ih] for h and x at once, or x at all steps at once.
+    - The weights are transposed once, before the first step: OpenBLAS would take up to three times as long for each.
     - The gradients of the weights, biases too, are one product for all steps.
     - A large batch is cut into one part per core; the parts run through the time loop side by side.
 
@@ -99,10 +102,9 @@ class Recurrence(Fused):
         def run(rows: slice) -> Part:
             part = kernel(rows, *self._masks(rows))
             part.forward(self._in_time(x[rows]), [s[rows] for s in state], keep=self.edges is not None)
-            for t, out in enumerate(self._in_time(hs[rows]).transpose(1, 0, 2)):
-                out[...] = part.h[:, t + 1].T
+            self._in_time(hs[rows])[...] = part.h[1:].swapaxes(0, 1)
             for s, array in zip(part.state(steps), last, strict=True):
-                array[rows] = s.T
+                array[rows] = s
             return part
 
         parts = side_by_side(run, slices(len(x), number_of_parts(x, hidden)))
@@ -126,7 +128,7 @@ class Recurrence(Fused):
             dlast_of_part = [d[rows] for d in dlast]
             dstate = part.backward(self._in_time(dhs[rows]), dlast_of_part, weights[0], weights[1], dx_of_part)
             for array, d in zip(dfirst, dstate, strict=True):
-                array[rows] = d.T
+                array[rows] = d
             return part.weight_gradients() if learns else ()
 
         of_parts = zip(*side_by_side(run, self.saved), strict=True)
@@ -147,35 +149,34 @@ class Recurrence(Fused):
     def _masks(self, rows: slice) -> tuple[Array | None, Array | None]:
         return (
             None if self.mask is None else self._in_time(self.mask[rows]),
-            None if self.recurrent_mask is None else self.recurrent_mask[rows].T,
+            None if self.recurrent_mask is None else self.recurrent_mask[rows],
         )
 
 
 class Part:
-    """Some rows of the batch on their way through time: a kernel. All arrays are (features, batch).
+    """Some rows of the batch on their way through time: a kernel.
 
     A subclass takes one step forward and one back.
 
     Args:
         rows: which of the batch.
         mask: (n, T) or None.
-        dropped: (H, n) or None: what h is multiplied with before the recurrent product.
-        weight: [W_hh, b, W_ih], (G, H + 1 + D): the rows of σ gates halved, for σ(a) = tanh(a/2)/2 + 1/2.
+        dropped: (n, H) or None: what h is multiplied with before the recurrent product.
+        weight: [W_hh, b, W_ih]ᵀ of each gate, (gates, H + 1 + D, H): halved for σ, as σ(a) = tanh(a/2)/2 + 1/2.
 
     Attributes:
-        z: (H + 1 + D, T + 1, n): the h that the products see before each step, 1 for the bias, and x. As one matrix
-            (H + 1 + D, T n) it gives the weight gradients; z[:, t] is the matrix of a step, with rows (T + 1) n apart,
-            which BLAS takes without a copy.
-        h: (H, T + 1, n), before each step and after the last: rows of z, unless dropout keeps them apart.
-        inputs: (G, T, n), b + W_ih x of all steps; None in a large batch.
-        dgates: (gates, H, T, n), in backward: the gradients of what goes into σ and tanh.
+        z: (T + 1, n, H + 1 + D): the h that the products see before each step, 1 for the bias, and x. Its first T steps
+            as one matrix (T n, H + 1 + D) give the weight gradients.
+        h: (T + 1, n, H), before each step and after the last: columns of z, unless dropout keeps them apart.
+        inputs: (gates, T, n, H), x W_ihᵀ + b of all steps; None in a large batch.
+        dgates: (T, n, gates H), in backward: the gradients of what goes into σ and tanh.
         weight_back: [W_hh, W_ih], (G, H + D), or W_hh alone, (G, H), in backward.
-        dproducts: (H + D, n) or (H, n), in backward: the gradient of h, and that of x in the step just left.
+        dproducts: (n, H + D) or (n, H), in backward: the gradient of h, and that of x in the step just left.
         dx: (n, T, D), to which `through_products` writes the gradient of x; None where that is not for it to do.
         first_is_wanted: whether backward shall give the gradient of the first state; else step 0 needs no product.
     """
 
-    further: int = 0  # rows of z that a subclass wants besides, as many times H
+    further: int = 0  # columns of z that a subclass wants besides, as many times H
     joins: bool = True  # whether all gates see h and x, added up, so that their gradients can be one product
     dgates: Array
     weight_back: Array
@@ -197,60 +198,62 @@ class Part:
         n, self.steps, features = x.shape
         self.hidden = hidden = state[0].shape[1]
         self.end = hidden + 1 + features
-        self.z = xp.empty((self.end + self.further * hidden, self.steps + 1, n), x.dtype)
-        self.h = self.z[:hidden] if self.dropped is None else xp.empty((hidden, self.steps + 1, n), x.dtype)
-        self.h[:, 0] = state[0].T
-        self.z[hidden] = 1
-        inputs = self.z[hidden + 1 : self.end, :-1]
-        copy_transposed(x.transpose(2, 1, 0), inputs)
+        self.z = xp.empty((self.steps + 1, n, self.end + self.further * hidden), x.dtype)
+        self.h = self.z[:, :, :hidden] if self.dropped is None else xp.empty((self.steps + 1, n, hidden), x.dtype)
+        self.h[0] = state[0]
+        self.z[:, :, hidden] = 1
+        inputs = self.z[:-1, :, hidden + 1 : self.end]
+        inputs[...] = x.swapaxes(0, 1)
         if self.mask is not None:  # see `recurrence`
-            xp.copyto(inputs, 0, where=~self.mask.T)
-        self.begin(keep, *(s.T for s in state[1:]))
+            xp.copyto(inputs, 0, where=~self.mask.T[:, :, None])
+        self.begin(keep, *state[1:])
         with blas_alone():
             for t in range(self.steps):
                 if self.dropped is not None:
-                    xp.multiply(self.h[:, t], self.dropped, out=self.z[: self.hidden, t])
+                    xp.multiply(self.h[t], self.dropped, out=self.z[t, :, :hidden])
                 self.step(t)
                 if self.mask is not None:
-                    frozen = ~self.mask[:, t]
+                    frozen = ~self.mask[:, t, None]
                     for before, after in zip(self.state(t), self.state(t + 1), strict=True):
                         xp.copyto(after, before, where=frozen)
 
     def begin(self, keep: bool, *others: Array) -> None:
-        """Make the arrays of the forward pass, given the first state without its h, arrays (H, n)."""
+        """Make the arrays of the forward pass, given the first state without its h, arrays (n, H)."""
         self.inputs = self.all_steps(self.weight[:, self.hidden :]) if self.hoists() else None
 
     def hoists(self) -> bool:
         """Whether the input's products of all steps are made at once, and not step by step."""
-        return self.z.shape[2] < _LARGE_BATCH or not isinstance(self.z, np.ndarray)
+        return self.z.shape[1] < _LARGE_BATCH or not isinstance(self.z, np.ndarray)
 
     def step(self, t: int) -> None:
         """From the state before step t to the one after it."""
         raise NotImplementedError(f"{type(self).__name__}.step")
 
     def state(self, t: int) -> tuple[Array, ...]:
-        """The state before step t, each (H, n)."""
-        return (self.h[:, t],)
+        """The state before step t, each (n, H)."""
+        return (self.h[t],)
 
     def saved_arrays(self) -> tuple[Array | None, ...]:
         """What backward reads of forward's arrays, and does not write to."""
         return self.z, self.h, self.mask, self.dropped
 
     def affine(self, t: int, out: Array) -> None:
-        """W_hh h + b + W_ih x of one step, written to (G, n): of the first gates, where it has fewer rows than they."""
+        """h W_hhᵀ + b + x W_ihᵀ of one step, written to (gates, n, H): of the first gates, where it has fewer."""
         if self.inputs is None:
-            matmul(self.weight[: len(out)], self.z[: self.end, t], out=out)
+            matmul(self.z[t, :, : self.end], self.weight[: len(out)], out=out)
         else:
-            matmul(self.weight[: len(out), : self.hidden], self.z[: self.hidden, t], out=out)
+            matmul(self.z[t, :, : self.hidden], self.weight[: len(out), : self.hidden], out=out)
             out += self.inputs[: len(out), t]
 
     def all_steps(self, weight: Array) -> Array:
-        """b + W_ih x at all steps, (G, T, n), for [b, W_ih], (G, 1 + D)."""
-        return matmul(weight, self.flat(self.hidden, self.end)).reshape(len(weight), self.steps, self.z.shape[2])
+        """x W_ihᵀ + b at all steps, (gates, T, n, H), for [b, W_ih]ᵀ, (gates, 1 + D, H)."""
+        through = matmul(self.flat(self.hidden, self.end), weight)
+        return through.reshape(len(weight), self.steps, self.z.shape[1], self.hidden)
 
     def flat(self, start: int, end: int) -> Array:
-        """These rows of z at all steps, as a matrix (end - start, T n): a view."""
-        return self.z[start:end, :-1].reshape(end - start, self.steps * self.z.shape[2])
+        """These columns of z at all steps, as a matrix (T n, end - start): a view."""
+        _, n, size = self.z.shape
+        return self.z[:-1].reshape(self.steps * n, size)[:, start:end]
 
     # --- backward -----------------------------------------------------------------------------------------------------
 
@@ -262,27 +265,25 @@ class Part:
         The gradient of x is written to `dx` (n, T, D), unless that is None.
 
         Returns:
-            The gradient of the first state, arrays (H, n).
+            The gradient of the first state, arrays (n, H).
         """
         xp = get_array_module(self.z)
         n, hidden, dtype = len(dhs), self.hidden, self.z.dtype
         joined = dx is not None and self.joins and not self.hoists()
         self.dx = dx if joined else None
         self.weight_back = xp.concatenate((weight_hh, weight_ih), axis=1) if joined else weight_hh
-        self.dproducts = xp.empty((self.weight_back.shape[1], n), dtype)
+        self.dproducts = xp.empty((n, self.weight_back.shape[1]), dtype)
         self.begin_back()
-        of_steps = xp.empty((self.steps, hidden, n), dtype)
-        copy_transposed(dhs.transpose(1, 2, 0), of_steps)
-        dh, *others = (d.T for d in dstate)
-        self.dproducts[:hidden] = dh
-        dstate = [self.dproducts[:hidden], *(xp.array(d, dtype, order="C") for d in others)]
+        dh, *others = dstate
+        self.dproducts[:, :hidden] = dh
+        dstate = [self.dproducts[:, :hidden], *(xp.array(d, dtype, order="C") for d in others)]
         with blas_alone():
             for t in reversed(range(self.steps)):
-                dstate[0] += of_steps[t]
+                dstate[0] += dhs[:, t]
                 if self.mask is None:
                     self.step_back(t, *dstate)
                     continue
-                valid = self.mask[:, t]
+                valid = self.mask[:, t, None]
                 past = [d * ~valid for d in dstate]
                 for d in dstate:
                     d *= valid
@@ -290,8 +291,7 @@ class Part:
                 for d, p in zip(dstate, past, strict=True):
                     d += p
         if dx is not None and not joined:
-            through = self.input_gradient(weight_ih).reshape(self.steps, n, dx.shape[2])
-            dx[...] = through.transpose(1, 0, 2)
+            dx[...] = self.input_gradient(weight_ih).reshape(self.steps, n, dx.shape[2]).swapaxes(0, 1)
         return dstate
 
     def begin_back(self) -> None:
@@ -299,38 +299,39 @@ class Part:
         raise NotImplementedError(f"{type(self).__name__}.begin_back")
 
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
-        """From the gradient of the state after step t to that of the one before, in place; fills `dgates[:, :, t]`."""
+        """From the gradient of the state after step t to that of the one before, in place; fills `dgates[t]`."""
         raise NotImplementedError(f"{type(self).__name__}.step_back")
 
     def through_products(self, t: int, dsums: Array) -> None:
-        """From the gradient of W_hh h + b + W_ih x at step t, (G, n), to that of h, and of x where `dx` is joined."""
+        """From the gradient of h W_hhᵀ + b + x W_ihᵀ at step t, (n, G), to that of h, and of x where `dx` is joined."""
         if t == 0 and self.dx is None and not self.first_is_wanted:
             return
-        matmul(self.weight_back.T, dsums, out=self.dproducts)
+        matmul(dsums, self.weight_back, out=self.dproducts)
         if self.dropped is not None:
-            self.dproducts[: self.hidden] *= self.dropped
+            self.dproducts[:, : self.hidden] *= self.dropped
         if self.dx is not None:
-            self.dx[:, t] = self.dproducts[self.hidden :].T
+            self.dx[:, t] = self.dproducts[:, self.hidden :]
 
     def into_products(self) -> Array:
-        """`dgates` as a matrix (gates H, T n): a view."""
-        return self.dgates.reshape(len(self.dgates) * self.hidden, self.steps * self.z.shape[2])
+        """`dgates` as a matrix (T n, gates H): a view."""
+        steps, n, size = self.dgates.shape
+        return self.dgates.reshape(steps * n, size)
 
     def input_gradient(self, weight_ih: Array) -> Array:
         """The gradient of x at all steps, (T n, D)."""
-        return matmul(self.into_products().T, weight_ih)
+        return matmul(self.into_products(), weight_ih)
 
     def weight_gradients(self) -> tuple[Array, ...]:
         """Those of W_ih, W_hh and both biases, of this part: views of that of [W_hh, b, W_ih]."""
         hidden = self.hidden
-        gradient = matmul(self.into_products(), self.flat(0, self.end).T)
+        gradient = matmul(self.into_products().T, self.flat(0, self.end))
         return gradient[:, hidden + 1 :], gradient[:, :hidden], gradient[:, hidden], gradient[:, hidden]
 
 
 def weight_of_step(
     gates: Sequence[tuple[int, float]], weight_ih: Array, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None
 ) -> Array:
-    """[W_hh, b, W_ih], (G, H + 1 + D).
+    """[W_hh, b, W_ih]ᵀ of each gate, (gates, H + 1 + D, H).
 
     Args:
         gates: for each gate of the result, which one of the weights it is, and a factor.
@@ -341,16 +342,21 @@ def weight_of_step(
     """
     xp = get_array_module(weight_hh)
     hidden, features = weight_hh.shape[1], weight_ih.shape[1]
-    weight = xp.empty((len(gates), hidden, hidden + 1 + features), weight_hh.dtype)
-    for block, (gate, factor) in zip(weight, gates, strict=True):
-        rows = slice(gate * hidden, (gate + 1) * hidden)
-        xp.multiply(weight_hh[rows], factor, out=block[:, :hidden])
-        xp.multiply(weight_ih[rows], factor, out=block[:, hidden + 1 :])
-        block[:, hidden] = 0
-        for bias in (bias_ih, bias_hh):
-            if bias is not None:
-                block[:, hidden] += factor * bias[rows]
-    return weight.reshape(len(gates) * hidden, -1)
+    weight = xp.empty((len(gates), hidden + 1 + features, hidden + _APART), weight_hh.dtype)[:, :, :hidden]
+
+    def make(some: slice) -> None:
+        for block, (gate, factor) in zip(weight[some], gates[some], strict=True):
+            rows = slice(gate * hidden, (gate + 1) * hidden)
+            xp.multiply(weight_hh[rows], factor, out=block[:hidden].T)
+            xp.multiply(weight_ih[rows], factor, out=block[hidden + 1 :].T)
+            block[hidden] = 0
+            for bias in (bias_ih, bias_hh):
+                if bias is not None:
+                    block[hidden] += factor * bias[rows]
+
+    alone = weight.size < _LARGE_WEIGHT or not isinstance(weight, np.ndarray)
+    side_by_side(make, slices(len(gates), 1 if alone else min(count(), len(gates))))
+    return weight
 
 
 def sigmoid_from_tanh(x: Array) -> None:
@@ -364,15 +370,3 @@ def number_of_parts(x: Array, hidden: int) -> int:
     if not isinstance(x, np.ndarray):
         return 1
     return max(1, min(count(), len(x) // 32, len(x) * hidden // 4096))
-
-
-def copy_transposed(source: Array, out: Array) -> None:
-    """Write an array to another one of its shape, of which the last axis is contiguous, but not that of the source.
-
-    In strips as wide as a line of the cache: what is read of a line is not gone when the next strip wants the rest. Two
-    to three times faster than at once, for states of 512 × 32 steps × 256. On a GPU at once: each would be a launch.
-    """
-    width = 16 if isinstance(out, np.ndarray) else max(1, out.shape[-1])
-    for start in range(0, out.shape[-1], width):
-        strip = slice(start, start + width)
-        out[..., strip] = source[..., strip]

@@ -65,19 +65,19 @@ class _Part(Part):
 
     def step(self, t: int) -> None:
         xp = get_array_module(self.z)
-        h_new = self.h[:, t + 1]
-        self.affine(t, h_new)
+        h_new = self.h[t + 1]
+        self.affine(t, h_new[None])
         if self.nonlinearity == "tanh":
             xp.tanh(h_new, out=h_new)
         else:
             xp.maximum(h_new, 0, out=h_new)
 
     def begin_back(self) -> None:
-        self.dgates = get_array_module(self.z).empty((1, self.hidden, self.steps, self.z.shape[2]), self.z.dtype)
+        self.dgates = get_array_module(self.z).empty((self.steps, self.z.shape[1], self.hidden), self.z.dtype)
 
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
         xp = get_array_module(self.z)
-        h_new, dsum = self.h[:, t + 1], self.dgates[0, :, t]
+        h_new, dsum = self.h[t + 1], self.dgates[t]
         if self.nonlinearity == "tanh":
             xp.multiply(h_new, h_new, out=dsum)
             xp.subtract(1, dsum, out=dsum)
