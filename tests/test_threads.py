@@ -1,10 +1,13 @@
 """The library's own threads: shared work, shared matrix products, and BLAS held to one thread meanwhile."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+import time
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -116,6 +119,42 @@ def test_an_error_in_any_thread_comes_out_once_all_have_ended(failing):
     with pytest.raises(ArithmeticError, match=f"in part {failing}"):
         threads.side_by_side(work, [0, 1])
     assert ended == [1 - failing]
+
+
+def test_threads_work_again_and_keep_nothing_of_what_they_did():
+    class Kept:
+        """What a weak reference can point to."""
+
+    class Failed(Exception):
+        """This, too."""
+
+    argument, alive = Kept(), []
+    threads.side_by_side(lambda _: None, [0, 1])
+    before = threading.active_count()
+    gc.disable()
+    try:
+        for failing in (None, 0, 1):
+
+            def work(number, kept=argument, failing=failing):
+                if number == failing:
+                    raise Failed
+                result = Kept()
+                alive.append(weakref.ref(result))
+                return result, kept
+
+            try:
+                threads.side_by_side(work, [0, 1])
+            except Failed as error:
+                alive.append(weakref.ref(error))
+        alive.append(weakref.ref(argument))
+        del argument, work
+        while_waiting = time.monotonic() + TIMEOUT
+        while any(reference() is not None for reference in alive) and time.monotonic() < while_waiting:
+            time.sleep(0.001)  # a thread may be on its way to its next task
+        assert [reference() for reference in alive] == [None] * 7
+    finally:
+        gc.enable()
+    assert threading.active_count() == before
 
 
 def test_within_shared_work_nothing_is_shared_again(shared):
