@@ -69,6 +69,7 @@ RULES = [
     pytest.param(optim.Momentum, momentum, {"lr": 0.1, "momentum": 0.5}, id="Momentum-0.5"),
     pytest.param(optim.Adam, adam, {}, id="Adam"),
     pytest.param(optim.Adam, adam, {"lr": 0.1, "betas": (0.5, 0.8), "eps": 1e-2}, id="Adam-other"),
+    pytest.param(optim.Adam, adam, {"lr": 0.1, "betas": (0.0, 0.0)}, id="Adam-of-signs"),
     pytest.param(optim.AdamW, adamw, {}, id="AdamW"),
     pytest.param(optim.AdamW, adamw, {"lr": 0.1, "weight_decay": 0.3, "eps": 1e-3}, id="AdamW-other"),
 ]
@@ -223,8 +224,8 @@ def test_parameters_are_leaves_in_a_list(make):
     ("rule", "settings", "message"),
     [
         (optim.Momentum, {"momentum": -0.1}, "Momentum: momentum must not be negative, but is -0.1"),
-        (optim.Adam, {"betas": (0.9, 1.0)}, r"Adam: betas must lie in \[0, 1\) and \(0, 1\), but are \(0.9, 1.0\)"),
-        (optim.Adam, {"betas": (0.9, 0.0)}, "Adam: betas must lie in"),
+        (optim.Adam, {"betas": (0.9, 1.0)}, r"Adam: betas must lie in \[0, 1\), but are \(0.9, 1.0\)"),
+        (optim.Adam, {"betas": (0.9, -0.1)}, "Adam: betas must lie in"),
         (optim.Adam, {"betas": (math.nan, 0.9)}, "Adam: betas must lie in"),
         (optim.Adam, {"eps": -1e-8}, "Adam: eps must not be negative, but is -1e-08"),
         (optim.AdamW, {"eps": math.nan}, "AdamW: eps must not be negative, but is nan"),

@@ -268,7 +268,7 @@ class Adam(Optimizer):
     Args:
         parameters: see Optimizer.
         lr: learning rate, 0 or more: about the largest step of an element.
-        betas: β₁, in [0, 1), and β₂, in (0, 1).
+        betas: β₁ and β₂, in [0, 1).
         eps: ε, not negative.
 
     Raises:
@@ -286,8 +286,8 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(parameters, lr)
         beta1, beta2 = betas
-        if not (0 <= beta1 < 1 and 0 < beta2 < 1):  # at β₂ = 0, g² would be lost in v + (g² - v)
-            raise ValueError(f"{type(self).__name__}: betas must lie in [0, 1) and (0, 1), but are {betas}")
+        if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
+            raise ValueError(f"{type(self).__name__}: betas must lie in [0, 1), but are {betas}")
         if not eps >= 0:
             raise ValueError(f"{type(self).__name__}: eps must not be negative, but is {eps}")
         self.betas, self.eps = betas, eps
@@ -299,15 +299,16 @@ class Adam(Optimizer):
         correction1, correction2 = 1 - beta1**self.t, math.sqrt(1 - beta2**self.t)
         if has_kernels(data, gradient, m, v):
             eps, step = self.eps * correction2, self.rate * correction2 / correction1
-            launch("adam.step", data.size, data, data, gradient, m, v, 1.0 - beta1, 1.0 - beta2, eps, float(step))
+            rates = 1.0 - beta1, float(beta2), 1.0 - beta2, eps, float(step)
+            launch("adam.step", data.size, data, data, gradient, m, v, *rates)
             return
-        # m += (1 - β₁)(g - m);  v += (1 - β₂)(g² - v)
+        # m += (1 - β₁)(g - m);  v ← β₂ v + (1 - β₂) g², in which a small g² is not lost beside a large v
         s = np.subtract(gradient, m, out=np.empty_like(m))  # an array also where m has no axes
         s *= 1 - beta1
         m += s
         np.multiply(gradient, gradient, out=s)
-        s -= v
         s *= 1 - beta2
+        v *= beta2
         v += s
         # m̂ / (√v̂ + ε) = (√(1 - β₂ᵗ) / (1 - β₁ᵗ)) · m / (√v + ε √(1 - β₂ᵗ))
         np.sqrt(v, out=s)
@@ -323,7 +324,7 @@ class AdamW(Adam):
     Args:
         parameters: see Optimizer; biases decay, too.
         lr: learning rate, 0 or more.
-        betas: β₁, in [0, 1), and β₂, in (0, 1).
+        betas: β₁ and β₂, in [0, 1).
         eps: ε, not negative.
         weight_decay: λ, not negative.
 
