@@ -9,6 +9,7 @@ import time
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -417,6 +418,81 @@ def test_matmul_is_the_product(size, shape_a, shape_b, dtype, request):
     np.testing.assert_allclose(result, a @ b, rtol=1e-5 if dtype == np.float32 else 1e-13, atol=1e-4)
     if size == "shared":
         assert bool(parts) == ((shape_a, shape_b) in SHAPES)
+
+
+@pytest.fixture
+def pieces(monkeypatch):
+    """Products of more than 40 multiplications are made in pieces; gives into how many parts each cut its sums."""
+    cuts = []
+    in_pieces = threads._in_pieces
+
+    def counted(a, b, out, parts):
+        cuts.append(parts)
+        return in_pieces(a, b, out, parts)
+
+    monkeypatch.setattr(threads, "_ALONE", 0)
+    monkeypatch.setattr(threads, "_UNCOPIED", 40)
+    monkeypatch.setattr(threads, "_COLUMNS", 4)
+    monkeypatch.setattr(threads, "_has_small_kernels", lambda: True)
+    monkeypatch.setattr(threads, "_in_pieces", counted)
+    return cuts
+
+
+PIECES = [  # the shapes of factors, and in how many parts the sums are cut
+    ((2, 5), (5, 8), [1]),
+    ((2, 5), (5, 7), [1]),  # and a column that is left over
+    ((2, 12), (12, 3), [3]),  # less than one piece
+    ((2, 12), (12, 9), [3]),
+    ((3, 6), (2, 6, 9), [2]),
+    ((2, 10), (3, 2, 10, 8), [2]),
+    ((2, 5), (5, 4), []),  # small as it is
+    ((1, 9), (9, 9), []),  # one row is left to BLAS
+    ((33, 4), (4, 4), []),  # many rows
+    ((2, 11), (11, 8), []),  # sums of 11 products cannot be cut
+    ((2, 1024), (1024, 4), []),  # too many parts
+    ((3, 2, 5), (5, 8), []),  # several a
+]
+
+
+@pytest.mark.parametrize(("shape_a", "shape_b", "cut"), PIECES)
+def test_products_of_few_rows_are_made_in_pieces(pieces, shape_a, shape_b, cut):
+    a, b = normal(*shape_a).astype(np.float32), normal(*shape_b).astype(np.float32)
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    for out in (None, np.empty(expected.shape, np.float32), np.empty(expected.shape[::-1], np.float32).T):
+        result = threads.matmul(a, b, out=out)
+        assert out is None or result is out
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+    assert pieces == 3 * cut
+
+
+def test_within_shared_work_products_are_made_in_pieces_too(pieces):
+    a, b = normal(2, 5).astype(np.float32), normal(5, 8).astype(np.float32)
+    for product in threads.side_by_side(lambda _: threads.matmul(a, b), [0, 1]):
+        np.testing.assert_allclose(product, a @ b, rtol=1e-5, atol=1e-5)
+    assert pieces == [1, 1]
+
+
+def test_pieces_are_for_rows_of_float32_that_do_not_share_their_places_in_the_cache(pieces):
+    a, b = normal(2, 5).astype(np.float32), normal(5, 8).astype(np.float32)
+    page = np.empty((5, 1024), np.float32)[:, :8]
+    page[...] = b
+    halves = a.astype(np.float16), b.astype(np.float16)
+    for x, y in ((a.astype(np.float64), b), (a, b.astype(np.float64)), halves, (a, b.T.copy().T), (a, page)):
+        np.testing.assert_allclose(threads.matmul(x, y), a @ b, rtol=2e-2, atol=2e-2)
+    with pytest.raises(ValueError, match="mismatch"):
+        threads.side_by_side(lambda _: threads.matmul(a, b[:4]), [0, 1])
+    with pytest.raises(ValueError, match=r"mismatch|dimension|shape"):
+        threads.matmul(a, b, out=np.empty((2, 9), np.float32))
+    assert pieces == [1]
+
+
+@pytest.mark.parametrize("blas", ["SkylakeX", "Haswell", None])
+def test_pieces_need_kernels_for_small_products(blas, monkeypatch):
+    libraries = [SimpleNamespace(filepath="numpy.libs/openblas", architecture=blas)] if blas else []
+    libraries.append(SimpleNamespace(filepath="mkl"))
+    monkeypatch.setattr(threads, "_blas", lambda: libraries)
+    assert threads._has_small_kernels.__wrapped__() == (blas == "SkylakeX")
 
 
 @pytest.mark.parametrize(("shape_a", "shape_b"), SHAPES + NOT_SHARED + EMPTY)
