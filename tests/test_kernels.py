@@ -117,6 +117,26 @@ def test_recurrences_are_those_of_numpy(gpu, launched, cell, sizes, dtype):
     assert set(launched) == ({f"{cell}.forward", f"{cell}.backward"} if n else set())
 
 
+@both
+@pytest.mark.parametrize(("cell", "states"), [("lstm", 2), ("gru", 1)])
+def test_gradients_of_the_last_state_may_lie_in_memory_in_any_way(gpu, launched, cell, states, dtype):
+    n, steps, features, hidden = 3, 4, 2, 5
+    gates = 4 if cell == "lstm" else 3
+    shapes = [(n, steps, features), *[(n, hidden)] * states, (gates * hidden, features), (gates * hidden, hidden)]
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    transposed = rng.standard_normal((hidden, n)).astype(dtype)
+
+    def gradients(device):
+        inputs = [Variable(backend.to_device(a, device), requires_grad=True) for a in arrays]
+        *_, last = CELLS[cell](*inputs)
+        return [backend.asnumpy(g) for g in tinygrad_nlp.grad(last, inputs, backend.to_device(transposed, device).T)]
+
+    for there, here in zip(gradients(gpu), gradients("cpu"), strict=True):
+        np.testing.assert_allclose(there, here, rtol=10 * TOLERANCES[dtype], atol=10 * TOLERANCES[dtype])
+    assert f"{cell}.backward" in launched
+
+
 CELLS = {
     "lstm": lambda x, h, c, *weights: tinygrad_nlp.nn.fused.LSTM()(x, h, c, *weights),
     "gru": lambda x, h, *weights: tinygrad_nlp.nn.fused.GRU()(x, h, *weights),

@@ -151,8 +151,8 @@ class _Part(Part):
             sigmoid_from_tanh(gates[:s])
         else:
             gates[: s - 1] += 0.5 * self.peepholes[:-1] * c
-            for part in (gates[: s - 1], gates[s:]):
-                xp.tanh(part, out=part)
+            for sums in (gates[: s - 1], gates[s:]):
+                xp.tanh(sums, out=sums)
             sigmoid_from_tanh(gates[: s - 1])
         if s == 3:  # [i, f] times [g, c]
             xp.multiply(state[:2], state[3:5], out=self.products)
