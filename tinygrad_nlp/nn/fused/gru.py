@@ -77,7 +77,6 @@ class _Part(Part):
     """What both kernels share: h = (1 - z) n + z h, which is n + z (h - n)."""
 
     joins = False
-    gates: int  # of states and dgates
     states: Array
 
     def begin(self, keep: bool, *others: Array) -> None:
@@ -88,10 +87,6 @@ class _Part(Part):
 
     def saved_arrays(self) -> tuple[Array | None, ...]:
         return *super().saved_arrays(), self.states
-
-    def gates_of(self, dgates: Array) -> Array:
-        """The gradients of a step by gates, (gates, n, H): a view."""
-        return dgates.reshape(len(dgates), self.gates, self.hidden).swapaxes(0, 1)
 
     def blend(self, t: int, n: Array, z: Array) -> None:
         """h after step t."""
@@ -137,8 +132,6 @@ class _Part(Part):
 class _ResetAfter(_Part):
     """n = tanh(n_x + r n_h). The gates lie in the order n, r, z, n_h, so that inputs and products are neighbours."""
 
-    gates = 4
-
     def begin(self, keep: bool, *others: Array) -> None:
         super().begin(keep)
         self.inputs = self.all_steps(self.weight[:3, self.hidden :]) if self.hoists() else None
@@ -177,7 +170,7 @@ class _ResetAfter(_Part):
             launch("gru.backward", dh.size, dh, self.hidden, h.strides[0] // h.itemsize, state, h, dh, dgates)
         else:
             n, r, _, n_h = state
-            dn, dr, dz, dn_h = self.gates_of(dgates)
+            dn, dr, dz, dn_h = self.by_gates(t)
             self.blend_back(t, dh, n, state[1:3], dn, dz)
             xp.multiply(dn, r, out=dn_h)
             xp.multiply(dn, n_h, out=self.product)
@@ -201,7 +194,6 @@ class _ResetAfter(_Part):
 class _ResetBefore(_Part):
     """n = tanh(n_x + W_hn (r h)). z has further columns for r h: [h, 1, x, r h]."""
 
-    gates = 3
     further = 1
 
     def begin(self, keep: bool, *others: Array) -> None:
@@ -233,7 +225,7 @@ class _ResetBefore(_Part):
         xp = get_array_module(self.z)
         state, dgates, sigmoids = self.states[t], self.dgates[t], 2 * self.hidden
         r, _, n = state
-        dr, dz, dn = self.gates_of(dgates)
+        dr, dz, dn = self.by_gates(t)
         self.blend_back(t, dh, n, state[:2], dn, dz)
         dreset = matmul(dn, self.weight_back[sigmoids:], out=self.product)
         xp.multiply(dreset, self.z[t, :, : self.hidden], out=self.difference)

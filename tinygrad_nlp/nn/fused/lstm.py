@@ -114,7 +114,7 @@ class _Part(Part):
     def __init__(self, *rows_and_masks: Any, weight: Array, peepholes: Array | None) -> None:
         super().__init__(*rows_and_masks, weight=weight)
         self.peepholes = peepholes
-        self.sigmoids = len(weight) - 1
+        self.sigmoids = self.gates - 1
 
     def begin(self, keep: bool, *others: Array) -> None:
         super().begin(keep)
@@ -170,7 +170,7 @@ class _Part(Part):
     def begin_back(self) -> None:
         xp = get_array_module(self.z)
         size, dtype = (self.z.shape[1], self.hidden), self.z.dtype
-        self.dgates = xp.empty((self.steps, size[0], (self.sigmoids + 1) * size[1]), dtype)
+        self.dgates = xp.empty((self.steps, size[0], self.gates * size[1]), dtype)
         self.at_once = min(self.steps, max(1, _AT_ONCE // max(1, size[0] * size[1])))
         self.of_sigmoids = xp.empty((self.at_once, self.sigmoids, *size), dtype)
         self.of_tanhs = xp.empty((self.at_once, 2, *size), dtype)
@@ -185,7 +185,7 @@ class _Part(Part):
             place = t % self.at_once
             if place == self.at_once - 1 or t == self.steps - 1:
                 self.make_factors(t - place, t + 1)
-            self.through_gates(t, dh, dc, dgates)
+            self.through_gates(t, dh, dc)
         self.through_products(t, dgates)
 
     def make_factors(self, start: int, stop: int) -> None:
@@ -208,11 +208,11 @@ class _Part(Part):
         xp.subtract(1, sigmoids, out=of_sigmoids)
         of_sigmoids *= products
 
-    def through_gates(self, t: int, dh: Array, dc: Array, dgates: Array) -> None:
-        """From dh and dc to `dgates` (n, G), and to the dc before the step, in place."""
+    def through_gates(self, t: int, dh: Array, dc: Array) -> None:
+        """From dh and dc to `dgates[t]`, and to the dc before the step, in place."""
         xp, s = get_array_module(self.z), self.sigmoids
         of_sigmoids, (of_g, of_c) = self.of_sigmoids[t % self.at_once], self.of_tanhs[t % self.at_once]
-        of_gates = dgates.reshape(len(dc), s + 1, self.hidden).swapaxes(0, 1)
+        of_gates = self.by_gates(t)
         of_past, dg, do = of_gates[: s - 1], of_gates[s - 1], of_gates[s]
         xp.multiply(dh, of_c, out=self.product)
         dc += self.product
@@ -232,7 +232,7 @@ class _Part(Part):
             return gradients
         cells = self.states[:, 4]
         xp = get_array_module(cells)
-        of_gates = self.dgates.reshape(*self.dgates.shape[:2], self.sigmoids + 1, self.hidden)
+        of_gates = self.dgates.reshape(*self.dgates.shape[:2], self.gates, self.hidden)
         # i and f see c before the step, o sees it after.
         of_past = xp.einsum("tngh,tnh->gh", of_gates[:, :, :-2], cells[:-1])
         of_new = xp.einsum("tnh,tnh->h", of_gates[:, :, -1], cells[1:])

@@ -165,6 +165,7 @@ class Part:
         weight: [W_hh, b, W_ih]ᵀ of each gate, (gates, H + 1 + D, H): halved for σ, as σ(a) = tanh(a/2)/2 + 1/2.
 
     Attributes:
+        gates: how many `weight` has.
         z: (T + 1, n, H + 1 + D): the h that the products see before each step, 1 for the bias, and x. Its first T steps
             as one matrix (T n, H + 1 + D) give the weight gradients.
         h: (T + 1, n, H), before each step and after the last: columns of z, unless dropout keeps them apart.
@@ -186,6 +187,7 @@ class Part:
 
     def __init__(self, rows: slice, mask: Array | None, dropped: Array | None, *, weight: Array) -> None:
         self.rows, self.mask, self.dropped, self.weight = rows, mask, dropped, weight
+        self.gates = len(weight)
 
     # --- forward ------------------------------------------------------------------------------------------------------
 
@@ -316,6 +318,10 @@ class Part:
         """`dgates` as a matrix (T n, gates H): a view."""
         steps, n, size = self.dgates.shape
         return self.dgates.reshape(steps * n, size)
+
+    def by_gates(self, t: int) -> Array:
+        """`dgates` of step t, (gates, n, H): a view."""
+        return self.dgates[t].reshape(self.z.shape[1], self.gates, self.hidden).swapaxes(0, 1)
 
     def input_gradient(self, weight_ih: Array) -> Array:
         """The gradient of x at all steps, (T n, D)."""
