@@ -242,6 +242,28 @@ def test_layers_agree_with_their_definitions_to_second_order(data):
     assert_all_close(to_second_order(), expected)
 
 
+@each_kind
+def test_a_long_large_batch_agrees_with_its_definition(kind):
+    layer = in_float64(kind(3, 20, bidirectional=True))
+    x = Variable(normal(200, 40, 3), requires_grad=True)
+    mask = np.random.default_rng(0).random((200, 40)) < 0.9
+
+    def outputs_and_gradients():
+        hs, state = layer(x, mask=mask)
+        outputs = [hs, *parts(state)]
+        return [*outputs, *tn.grad(outputs, [x, *layer.parameters()], [normal(*y.shape) for y in outputs])]
+
+    with by_definition():
+        expected = outputs_and_gradients()
+    assert_all_close(outputs_and_gradients(), expected)
+
+
+@each_kind
+def test_the_last_state_is_memory_of_its_own(kind):
+    hs, state = kind(3, 4, bidirectional=True)(normal(2, 5, 3, dtype=np.float32))
+    assert not any(np.shares_memory(hs.data, part.data) for part in parts(state))
+
+
 # --- lengths and masks ------------------------------------------------------------------------------------------------
 
 

@@ -1,9 +1,8 @@
 // A step of an LSTM between its products: i, f, o = σ, g = tanh;  c' = i g + f c,  h' = o tanh c'.
 // One thread per element of (batch, H). `state` is i, f, o, g, c, tanh c', one behind the other; what goes into σ comes
-// halved, for σ(a) = tanh(a/2)/2 + 1/2. Rows of h' lie `h_row` apart. A row of dgates is i, f, g, o.
+// halved, for σ(a) = tanh(a/2)/2 + 1/2. A row of dgates is i, f, g, o.
 
-extern "C" __global__ void forward(long long count, long long hidden, long long h_row, real* state, real* c_new,
-                                   real* h) {
+extern "C" __global__ void forward(long long count, real* state, real* c_new, real* h) {
     long long k = blockIdx.x * (long long)blockDim.x + threadIdx.x;
     if (k >= count) return;
     const real half = 0.5;
@@ -12,7 +11,7 @@ extern "C" __global__ void forward(long long count, long long hidden, long long 
     real c = i * g + f * state[4 * count + k], t = tanh(c);
     state[k] = i, state[count + k] = f, state[2 * count + k] = o, state[3 * count + k] = g;
     c_new[k] = c, state[5 * count + k] = t;
-    h[k / hidden * h_row + k % hidden] = o * t;
+    h[k] = o * t;
 }
 
 // do = dh tanh c';  dc += dh o (1 - tanh² c');  di = dc g,  df = dc c,  dg = dc i, each times the slope of its σ or

@@ -153,7 +153,7 @@ class _ResetAfter(_Part):
             n_x = self.inputs[0, t]
         if self.in_one:
             h, h_new = self.h[t], self.h[t + 1]
-            launch("gru.forward", n.size, n, hidden, h.strides[0] // h.itemsize, state, n_x, h, h_new)
+            launch("gru.forward", n.size, n, state, n_x, h, h_new)
             return
         xp.tanh(sigmoids, out=sigmoids)
         sigmoid_from_tanh(sigmoids)
@@ -166,8 +166,7 @@ class _ResetAfter(_Part):
         xp = get_array_module(self.z)
         state, dgates = self.states[t], self.dgates[t]
         if self.in_one:
-            h = self.h[t]
-            launch("gru.backward", dh.size, dh, self.hidden, h.strides[0] // h.itemsize, state, h, dh, dgates)
+            launch("gru.backward", dh.size, dh, self.hidden, state, self.h[t], dh, dgates)
         else:
             n, r, _, n_h = state
             dn, dr, dz, dn_h = self.by_gates(t)

@@ -144,7 +144,7 @@ class _Part(Part):
         gates, o, tanh_c, c = state[: s + 1], state[s - 1], state[2 * s - 1], state[4]
         self.affine(t, gates)
         if self.in_one:
-            launch("lstm.forward", c.size, c, self.hidden, h_new.strides[0] // h_new.itemsize, state, c_new, h_new)
+            launch("lstm.forward", c.size, c, state, c_new, h_new)
             return
         if self.peepholes is None:
             xp.tanh(gates, out=gates)

@@ -10,6 +10,8 @@ from ...autograd.ops import linear, relu, tanh
 from ...backend import Array, get_array_module
 from .recurrence import Part, Recurrence, weight_of_step
 
+_AT_ONCE = 2**16  # elements of h: of as many steps are the slopes made at once
+
 
 class RNN(Recurrence):
     """h = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu. `nn.functional.rnn` has the arguments and the source.
@@ -73,15 +75,23 @@ class _Part(Part):
             xp.maximum(h_new, 0, out=h_new)
 
     def begin_back(self) -> None:
-        self.dgates = get_array_module(self.z).empty((self.steps, self.z.shape[1], self.hidden), self.z.dtype)
+        size = self.z.shape[1], self.hidden
+        self.dgates = get_array_module(self.z).empty((self.steps, *size), self.z.dtype)
+        self.at_once = min(self.steps, max(1, _AT_ONCE // max(1, size[0] * size[1])))
 
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
-        xp = get_array_module(self.z)
-        h_new, dsum = self.h[t + 1], self.dgates[t]
-        if self.nonlinearity == "tanh":
-            xp.multiply(h_new, h_new, out=dsum)
-            xp.subtract(1, dsum, out=dsum)
-            dsum *= dh
-        else:
-            xp.multiply(dh, h_new > 0, out=dsum)
+        place = t % self.at_once
+        if place == self.at_once - 1 or t == self.steps - 1:
+            self.make_slopes(self.h[t - place + 1 : t + 2], self.dgates[t - place : t + 1])
+        dsum = self.dgates[t]
+        dsum *= dh
         self.through_products(t, dsum)
+
+    def make_slopes(self, h: Array, out: Array) -> None:
+        """The derivatives of tanh or relu, where its values are h."""
+        xp = get_array_module(h)
+        if self.nonlinearity == "tanh":
+            xp.multiply(h, h, out=out)
+            xp.subtract(1, out, out=out)
+        else:
+            xp.greater(h, 0, out=out)
