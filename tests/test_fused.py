@@ -18,7 +18,7 @@ from tinygrad_nlp import Variable
 from tinygrad_nlp.autograd import Fused, engine
 from tinygrad_nlp.nn import functional as F
 from tinygrad_nlp.nn import fused
-from tinygrad_nlp.nn.fused import attention, linear_cross_entropy, lstm, recurrence
+from tinygrad_nlp.nn.fused import attention, linear_cross_entropy, lstm, recurrence, rnn
 from tinygrad_nlp.threads import slices
 
 
@@ -141,12 +141,15 @@ def cut(parts, large=False):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recurrence, "_LARGE_BATCH", 0 if large else 64)
         patch.setattr(recurrence, "_LARGE_WEIGHT", 0 if large else 2**17)
+        patch.setattr(recurrence, "_NARROW", 0 if large else 128)
         patch.setattr(recurrence, "count", lambda: parts)
         patch.setattr(lstm, "_AT_ONCE", 1 if large else 8)
+        patch.setattr(rnn, "_AT_ONCE", 1 if large else 8)
         patch.setattr(linear_cross_entropy, "_BLOCK", 1)
         patch.setattr(linear_cross_entropy, "_IN_CACHE", 1)
         patch.setattr(linear_cross_entropy, "_FEWEST_ROWS", 2)
         patch.setattr(linear_cross_entropy, "_MANY_WORDS", 1 if large else 1000)
+        patch.setattr(linear_cross_entropy, "_FEW_WORDS", 0 if large else 256)
         patch.setattr(linear_cross_entropy, "_WORK", 1)
         patch.setattr(linear_cross_entropy, "count", lambda: parts)
         patch.setattr(recurrence, "number_of_parts", lambda x, hidden: max(1, min(parts, len(x))))

@@ -140,6 +140,39 @@ def test_linear_cross_entropy_is_the_cross_entropy_of_a_linear_layer(leading, bi
     assert [name for name, _ in loss.named_parameters()] == ["linear.weight", "linear.bias"][: 1 + bias]
 
 
+@pytest.mark.parametrize("words", [7, 300], ids=["few words", "many"])
+@pytest.mark.parametrize("ignored", [0, 11, 30], ids=["all count", "some", "none"])
+@pytest.mark.parametrize(
+    "lay",
+    [
+        lambda x: x,
+        lambda x: np.moveaxis(x.copy(), 2, 0),
+        lambda x: x.transpose(2, 0, 1, 3),
+        lambda x: x.transpose(1, 2, 0, 3)[:, ::-1],
+        lambda x: x[:, :, :, ::-1],
+    ],
+    ids=["in order", "copied", "another order", "backwards", "features backwards"],
+)
+def test_linear_cross_entropy_takes_rows_in_any_order_of_memory(lay, ignored, words):
+    rng = np.random.default_rng(0)
+    data = lay(rng.standard_normal((5, 3, 2, 4)))
+    targets = rng.integers(words, size=data.shape[:-1])
+    targets.reshape(-1)[rng.permutation(targets.size)[:ignored]] = -1
+    weight, bias = (
+        Variable(rng.standard_normal(shape), requires_grad=True) for shape in ((words, data.shape[-1]), words)
+    )
+    results = []
+    for x in (data, np.ascontiguousarray(data)):
+        leaves = [Variable(x, requires_grad=True), weight, bias]
+        loss = F.linear_cross_entropy(*leaves[:2], targets, linear_bias=bias, ignore_index=-1)
+        results.append([loss.data, *tn.grad(loss, leaves)])
+    expected = F.cross_entropy(tn.linear(leaves[0], weight, bias), targets, ignore_index=-1)
+    results.append([expected.data, *tn.grad(expected, leaves)])
+    for as_it_lies, in_order, of_definition in zip(*results, strict=True):
+        np.testing.assert_allclose(as_it_lies, of_definition, rtol=1e-10, atol=1e-14)
+        np.testing.assert_allclose(in_order, of_definition, rtol=1e-10, atol=1e-14)
+
+
 def test_linear_cross_entropy_names_what_does_not_fit():
     x, weight, targets = normal(2, 3), normal(5, 3), np.array([0, 4])
     for changed, error, message in (

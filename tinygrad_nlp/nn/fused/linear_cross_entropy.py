@@ -18,7 +18,8 @@ from .cross_entropy import CrossEntropy
 _ROWS = 384  # of a block: each block reads and writes the gradient of all weights
 _BLOCK = 2**22  # logits, of a block of many words: 16 MB of float32
 _FEWEST_ROWS = 64  # of a block, however many words
-_IN_CACHE = 2**17  # logits, of a block of few words: half a megabyte
+_IN_CACHE = 2**18  # logits, of a block of few words: a megabyte
+_FEW_WORDS = 256  # fewer than these are less than the features, as a rule
 _MANY_WORDS = 1024  # for one thread
 _WORK = 2**22  # multiplications, for one thread
 
@@ -51,14 +52,18 @@ class LinearCrossEntropy(Fused):
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
         xp = get_array_module(x)
-        counted = xp.flatnonzero(self.targets != self.ignore_index)
         like, x, weight, bias = x, precise(x), precise(weight), bias if bias is None else precise(bias)
-        matrix = len(self.targets), x.shape[-1]
-        rows, targets = x.reshape(matrix), self.targets
-        if len(counted) < len(rows):
-            rows, targets = rows[counted], targets[counted]
         to_x, to_weight, to_bias = ([edge is not None for edge in self.edges or ()] + [False] * 3)[:3]
-        dx = xp.zeros(x.shape, x.dtype) if to_x else None
+        # Rows come as they lie in memory, which is step by step behind a recurrence, and so do their gradients.
+        axes = sorted(range(x.ndim - 1), key=lambda axis: -abs(x.strides[axis]))
+        in_order = x.transpose(*axes, -1)
+        rows = in_order.reshape(-1, x.shape[-1])
+        targets = self.targets.reshape(x.shape[:-1]).transpose(axes).reshape(-1)
+        counted = xp.flatnonzero(targets != self.ignore_index)
+        all_count = len(counted) == len(rows)
+        if not all_count:
+            rows, targets = rows[counted], targets[counted]
+        dx = xp.empty_like(rows) if to_x else None
         losses = xp.empty(len(rows), x.dtype)
         most = max(_IN_CACHE // len(weight), min(_ROWS, _BLOCK // len(weight)), _FEWEST_ROWS)
 
@@ -79,10 +84,15 @@ class LinearCrossEntropy(Fused):
                     factor = 1 / (sums * len(rows))
                     found = team.each(_Share.gradients, x=here, sums=sums, factor=factor, to_x=to_x)
                     if dx is not None:
-                        dx.reshape(matrix)[counted[block]] = sum(found) * factor
+                        xp.multiply(functools.reduce(np.add, found), 1 if team.few else factor, out=dx[block])
 
         teams = [_Team(part, words, weight, bias, to_weight, to_bias) for part, words in _split(rows, weight)]
         side_by_side(run, teams)
+        if dx is not None:
+            if not all_count:
+                of_counted, dx = dx, xp.zeros((len(self.targets), x.shape[-1]), x.dtype)
+                dx[counted] = of_counted
+            dx = dx.reshape(in_order.shape).transpose(*np.argsort(axes), -1)
         self.saved = dx, _sum([team.dweight for team in teams]), _sum([team.dbias for team in teams])
         return half_again(losses.sum() / max(len(rows), 1), like)
 
@@ -126,6 +136,7 @@ class _Team:
         to_bias: whether its gradient is wanted.
 
     Attributes:
+        few: whether the words are so few that each block's `factor` is left to the gradient of the logits.
         dweight: (V, D), the part of these rows; None where it is not wanted.
         dbias: (V,), likewise.
     """
@@ -134,10 +145,10 @@ class _Team:
         self, rows: slice, words: list[slice], weight: Array, bias: Array | None, to_weight: bool, to_bias: bool
     ) -> None:
         xp = get_array_module(weight)
-        self.rows = rows
+        self.rows, self.few = rows, len(weight) < _FEW_WORDS
         self.dweight = xp.empty_like(weight) if to_weight else None
         self.dbias = xp.empty_like(bias) if to_bias else None
-        self.shares = [_Share(share, weight, bias, self.dweight, self.dbias) for share in words]
+        self.shares = [_Share(share, self.few, weight, bias, self.dweight, self.dbias) for share in words]
 
     def blocks(self, most: int) -> list[slice]:
         """The rows in blocks of so many at most, of nearly equal length; one where there are none."""
@@ -156,31 +167,33 @@ class _Share:
     Attributes:
         logits: (n, words); less the shift, then their exponentials, then the gradient over `factor`.
         hits: (h,), the rows whose target is one of these words.
-        columns: (h,), where their targets are.
+        places: (h,), where in `flat`, the memory of the logits, their targets are.
         at_hits: (h,), their targets' logits less the shift.
     """
 
     logits: Array
     hits: Array
-    columns: Array
+    places: Array
     at_hits: Array
 
     def __init__(
-        self, words: slice, weight: Array, bias: Array | None, dweight: Array | None, dbias: Array | None
+        self, words: slice, few: bool, weight: Array, bias: Array | None, dweight: Array | None, dbias: Array | None
     ) -> None:
-        self.words, self.weight = words, weight[words]
+        self.words, self.few, self.weight = words, few, weight[words]
         self.bias = None if bias is None else bias[words]
         self.dweight = None if dweight is None else dweight[words]
         self.dbias = None if dbias is None else dbias[words]
         self.memory = get_array_module(weight).empty((0, len(self.weight)), weight.dtype)
+        self.flat = self.memory.reshape(-1)
         self.first = True
 
     def make_logits(self, x: Array) -> None:
         """Write W x + b of a block (n, D) to `logits`."""
         if len(self.memory) < len(x):  # one more than needed: blocks differ by a row
             # Of few words the rows of memory are short; their columns are what NumPy's loops are better passed along.
-            order: Any = "F" if len(self.weight) < 256 else "C"
+            order: Any = "F" if self.few else "C"
             self.memory = get_array_module(x).empty((len(x) + 1, len(self.weight)), x.dtype, order)
+            self.flat = self.memory.reshape(-1, order=order)
         self.logits = matmul(x, self.weight.T, out=self.memory[: len(x)])
         if self.bias is not None:
             self.logits += self.bias
@@ -203,8 +216,9 @@ class _Share:
             self.logits -= shift
         logits = self.logits
         self.hits = xp.flatnonzero((targets >= self.words.start) & (targets < self.words.stop))
-        self.columns = targets[self.hits] - self.words.start
-        self.at_hits = logits[self.hits, self.columns]
+        to_next_row, to_next_word = (stride // logits.itemsize for stride in logits.strides)
+        self.places = to_next_row * self.hits + to_next_word * (targets[self.hits] - self.words.start)
+        self.at_hits = self.flat[self.places]
         with np.errstate(over="ignore" if shift is None else None):
             xp.exp(logits, out=logits)
             return matmul(logits, xp.ones((logits.shape[1], 1), logits.dtype))  # in a third of the time of sum()
@@ -213,17 +227,20 @@ class _Share:
         """Add to the gradients of weight and bias, and return that of x (n, D) over `factor`, as far as wanted.
 
         The gradient of the logits is (exponentials / their sum - one-hot) / rows. Its factor 1 / (sum · rows), one for
-        each row, is left to x and to the products, which are smaller.
+        each row, is left to x and to the products where they are smaller.
         """
         gradient = self.logits
-        gradient[self.hits, self.columns] -= sums[self.hits, 0]
+        self.flat[self.places] -= sums[self.hits, 0]
+        if self.few:
+            gradient *= factor
         if self.dbias is not None:
-            of_block = factor[:, 0] @ gradient
+            of_block = gradient.sum(axis=0) if self.few else factor[:, 0] @ gradient
             self.dbias[...] = of_block if self.first else self.dbias + of_block
-        if self.dweight is not None and self.first:
-            matmul(gradient.T, x * factor, out=self.dweight)
-        elif self.dweight is not None:
+        if self.dweight is not None and not self.few:
             x = x * factor
+        if self.dweight is not None and self.first:
+            matmul(gradient.T, x, out=self.dweight)
+        elif self.dweight is not None:
             # Some words at a time: their product is added while it is in cache.
             for words in slices(len(self.weight), -(-len(self.weight) // 1024)):
                 self.dweight[words] += matmul(gradient[:, words].T, x)
