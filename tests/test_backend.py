@@ -171,6 +171,31 @@ def test_sum_duplicates_is_add_at_without_the_zeros(rows, width, dtype):
     np.testing.assert_equal((rows, values), before)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex64, np.int8, np.int64])
+@pytest.mark.parametrize("shape", [(5000,), (700, 100), (90, 10, 20)])
+def test_sum_duplicates_of_many_values_is_add_at(shape, dtype):
+    rng = np.random.default_rng(0)
+    rows, values = rng.integers(40, size=shape[0]) * 3, (9 * rng.standard_normal(shape)).astype(dtype)
+    before = rows.copy(), values.copy()
+    distinct, sums = backend.sum_duplicates(rows, values)
+    expected = np.zeros((120, *shape[1:]), np.promote_types(dtype, np.float32) if dtype == np.float16 else dtype)
+    np.add.at(expected, rows, values)
+    np.testing.assert_array_equal(distinct, np.unique(rows))
+    rounding = 0 if np.dtype(dtype).kind == "i" else 10 * np.finfo(dtype).eps
+    np.testing.assert_allclose(sums, expected[distinct], rtol=rounding, atol=100 * rounding)
+    assert sums.dtype == dtype
+    np.testing.assert_equal((rows, values), before)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_sum_duplicates_keeps_rows_apart_that_are_not_finite(value):
+    rows, values = np.arange(600) % 200, np.ones((600, 50), np.float32)
+    values[7] = value
+    _, sums = backend.sum_duplicates(rows, values)
+    np.testing.assert_array_equal(sums[7], np.full(50, value))
+    assert np.all(np.delete(sums, 7, axis=0) == 3)
+
+
 @pytest.mark.parametrize("width", [(), (1,), (3,), (500,), (20, 25), (0,)])
 @pytest.mark.parametrize("ids", [[], [2], [0, -1, 4, 0, 3, -5, -1]])
 def test_add_rows_is_add_at(ids, width):
