@@ -632,6 +632,16 @@ def test_split_refuses_parts_that_are_not_equal():
         ops.split(np.ones(5), 2)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint64])
+@pytest.mark.parametrize("shape", [(), (0, 2), (3, 2)])
+def test_one_hot_takes_integers_of_any_kind(shape, dtype):
+    ids = np.random.default_rng(0).integers(200, size=shape).astype(dtype)
+    vectors = ops.one_hot(ids, 200)
+    assert vectors.shape == (*shape, 200)
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, np.eye(200)[ids.astype(int)])
+
+
 def test_axis_may_be_an_integer_of_numpy():
     np.testing.assert_array_equal(gradient_of(lambda x: x.max(axis=np.int64(1)), np.array([[1.0, 2.0]])), [[[0, 1]]])
 

@@ -263,9 +263,10 @@ def one_hot(ids: Any, size: int, dtype: Any = np.float32) -> Array:
     ids = _integers("one_hot", ids)
     _check_range("one_hot", ids, size)
     xp = get_array_module(ids)
-    rows = xp.zeros((ids.size, size), dtype)
-    rows[xp.arange(ids.size), ids.reshape(-1)] = 1
-    return rows.reshape(*ids.shape, size)
+    ones = xp.zeros(ids.size * size, dtype)
+    # One index takes a third of the time of one for each axis.
+    ones[size * xp.arange(ids.size) + ids.reshape(-1).astype(np.int64, copy=False)] = 1
+    return ones.reshape(*ids.shape, size)
 
 
 class Embedding(Function):
