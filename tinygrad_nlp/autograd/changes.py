@@ -17,7 +17,8 @@ from ..backend import Array, is_array
 
 tick = itertools.count(1).__next__  # the clock
 
-_stamps: dict[int, tuple[int, weakref.ref]] = {}
+_times: dict[int, int] = {}  # of the last change, by the id of the memory's owner
+_owners: dict[int, weakref.ref] = {}  # who take their entries with them
 _latest = 0
 
 
@@ -31,7 +32,9 @@ def mark_changed(array: Array) -> None:
     owner = _owner(array)
     key = id(owner)
     _latest = tick()
-    _stamps[key] = (_latest, weakref.ref(owner, lambda _: _stamps.pop(key, None)))
+    if key not in _times:
+        _owners[key] = weakref.ref(owner, lambda _: (_times.pop(key), _owners.pop(key)))
+    _times[key] = _latest
 
 
 def latest() -> int:
@@ -49,7 +52,7 @@ def changed_since(time: int, arrays: Iterable[object]) -> bool:
     Returns:
         True or False.
     """
-    return any(_stamps.get(id(_owner(array)), (0,))[0] > time for array in arrays if is_array(array))
+    return any(_times.get(id(_owner(array)), 0) > time for array in arrays if is_array(array))
 
 
 def _owner(array: Array) -> Array:
