@@ -145,8 +145,9 @@ def check_targets(
         )
     if not classes:
         raise ValueError(f"{function}{in_layer(modes.scope)}: {of} of no classes; a softmax needs one at least")
-    wrong = targets[((targets < 0) | (targets >= classes)) & (targets != ignore_index)]
-    if wrong.size:
+    outside = (targets < 0) | (targets >= classes)
+    # To count first costs 1 µs, to pick 3: of 77 that a step of the spiral takes.
+    if np.count_nonzero(outside) and (wrong := targets[outside & (targets != ignore_index)]).size:
         raise IndexError(
             f"{function}{in_layer(modes.scope)}: target {wrong.ravel()[0]} is outside the {classes} classes of {of} "
             f"(and is not ignore_index={ignore_index})"

@@ -27,7 +27,7 @@ class CrossEntropy(Fused):
 
     def __init__(self, targets: Array, ignore_index: int) -> None:
         self.targets, self.ignore_index = targets, ignore_index
-        self.counted = np.flatnonzero(targets != ignore_index)
+        (self.counted,) = (targets != ignore_index).nonzero()
 
     def definition(self, logits: Any) -> Any:
         """Pick the log-probability of each target, and average."""
@@ -44,17 +44,18 @@ class CrossEntropy(Fused):
             if self.edges is not None:
                 self.saved = (gradient.reshape(logits.shape),)
             return losses.sum() / count
-        at_target = self.counted, self.targets[self.counted]
+        all_count = len(self.counted) == len(rows)
+        at_target = self.counted, self.targets if all_count else self.targets[self.counted]
         rows = precise(rows)
         gradient = rows - rows.max(axis=1, keepdims=True)
         picked = gradient[at_target]
         xp.exp(gradient, out=gradient)
         total = gradient.sum(axis=1, keepdims=True)
-        loss = (xp.log(total[self.counted, 0]) - picked).sum() / count
+        loss = (xp.log(total[:, 0] if all_count else total[self.counted, 0]) - picked).sum() / count
         if self.edges is not None:
             gradient /= total * count
             gradient[at_target] -= 1 / count
-            if len(self.counted) < len(rows):
+            if not all_count:
                 ignored = xp.ones(len(rows), bool)
                 ignored[self.counted] = False
                 gradient[ignored] = 0
