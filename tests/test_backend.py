@@ -187,6 +187,21 @@ def test_sum_duplicates_of_many_values_is_add_at(shape, dtype):
     np.testing.assert_equal((rows, values), before)
 
 
+@pytest.mark.parametrize("copies", [3, 3000])
+@pytest.mark.parametrize(("into", "of"), [("int64", "int8"), ("float32", "bool"), ("float32", "float16")])
+def test_add_rows_adds_in_the_dtype_of_what_it_adds_to(into, of, copies):
+    out = np.zeros((3, 300), into)
+    backend.add_rows(out, np.arange(3 * copies) % 3, np.full((3 * copies, 300), 50).astype(of))
+    assert np.all(out == copies * (1 if of == "bool" else 50))
+
+
+@pytest.mark.parametrize("copies", [30, 3000])
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int32", "float16"])
+def test_sum_duplicates_keeps_the_dtype(dtype, copies):
+    _, sums = backend.sum_duplicates(np.arange(copies) % 3, np.ones((copies, 8), dtype))
+    assert sums.dtype == dtype
+
+
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 def test_sum_duplicates_keeps_rows_apart_that_are_not_finite(value):
     rows, values = np.arange(600) % 200, np.ones((600, 50), np.float32)

@@ -173,6 +173,23 @@ def test_linear_cross_entropy_takes_rows_in_any_order_of_memory(lay, ignored, wo
         np.testing.assert_allclose(in_order, of_definition, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint64])
+@pytest.mark.parametrize("words", [100, 3000])
+def test_linear_cross_entropy_takes_targets_of_any_integers(words, dtype):
+    rng = np.random.default_rng(0)
+    targets = rng.integers(100, size=500)
+    leaves = [Variable(rng.standard_normal((n, 8)), requires_grad=True) for n in (500, words)]
+    of_dtype, of_int64 = (F.linear_cross_entropy(*leaves, ids) for ids in (targets.astype(dtype), targets))
+    assert of_dtype.item() == of_int64.item()
+    for one, other in zip(tn.grad(of_dtype, leaves), tn.grad(of_int64, leaves), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_linear_cross_entropy_of_no_features_knows_nothing():
+    loss = F.linear_cross_entropy(np.ones((7, 0)), np.ones((4, 0)), np.zeros(7, int))
+    assert float(loss) == pytest.approx(np.log(4))
+
+
 def test_linear_cross_entropy_names_what_does_not_fit():
     x, weight, targets = normal(2, 3), normal(5, 3), np.array([0, 4])
     for changed, error, message in (

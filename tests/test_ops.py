@@ -642,6 +642,12 @@ def test_one_hot_takes_integers_of_any_kind(shape, dtype):
     np.testing.assert_array_equal(vectors, np.eye(200)[ids.astype(int)])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint64])
+def test_the_size_of_one_hot_vectors_may_be_a_number_of_numpy(dtype):
+    ids = (np.arange(300) % 100).astype(dtype)
+    np.testing.assert_array_equal(ops.one_hot(ids, ids.max() + 1), np.eye(100)[ids.astype(int)])
+
+
 def test_axis_may_be_an_integer_of_numpy():
     np.testing.assert_array_equal(gradient_of(lambda x: x.max(axis=np.int64(1)), np.array([[1.0, 2.0]])), [[[0, 1]]])
 

@@ -33,7 +33,7 @@ def mark_changed(array: Array) -> None:
     key = id(owner)
     _latest = tick()
     if key not in _times:
-        _owners[key] = weakref.ref(owner, lambda _: (_times.pop(key), _owners.pop(key)))
+        _owners[key] = weakref.ref(owner, lambda _: (_times.pop(key, None), _owners.pop(key, None)))
     _times[key] = _latest
 
 

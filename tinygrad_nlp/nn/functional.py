@@ -83,7 +83,7 @@ def rnn(
             1 / (1 - p) in variational dropout (Gal and Ghahramani, 2016).
 
     Returns:
-        The outputs h_1 … h_T (N, T, H), and the last state (N, H): h_T, or h_1 in reverse.
+        The outputs h_1 … h_T (N, T, H), whose memory backward reads, and the last state (N, H): h_T, or h_1 in reverse.
 
     Raises:
         ValueError: shapes that do not fit, no steps, or another nonlinearity; the message names the argument.
@@ -185,7 +185,7 @@ def gru(
         recurrent_mask: (N, H), what h_{t-1} is multiplied by before the products with W_hh; see `rnn`.
 
     Returns:
-        The outputs h_1 … h_T (N, T, H), and the last state (N, H).
+        The outputs h_1 … h_T (N, T, H), whose memory backward reads, and the last state (N, H).
 
     Raises:
         ValueError: shapes that do not fit, or no steps; the message names the argument.

@@ -260,7 +260,7 @@ def one_hot(ids: Any, size: int, dtype: Any = np.float32) -> Array:
         array([[0., 0., 1.],
                [1., 0., 0.]], dtype=float32)
     """
-    ids = _integers("one_hot", ids)
+    ids, size = _integers("one_hot", ids), int(size)  # a size of NumPy's would count in its own dtype
     _check_range("one_hot", ids, size)
     xp = get_array_module(ids)
     ones = xp.zeros(ids.size * size, dtype)

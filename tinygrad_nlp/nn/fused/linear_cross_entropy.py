@@ -33,7 +33,7 @@ class LinearCrossEntropy(Fused):
 
     Threads share the words: each makes the logits of its own and their exponentials; then, when the sum over all words
     is known, the gradient of its weights. Where words are few, each takes some of the rows, with all words. To look for
-    the highest logit of a row and to subtract it would be two passes of six: that is left out until a sum turns out too
+    the highest logit of a row and to subtract it would be two passes more: that is left out until a sum turns out too
     large or too small. Then the block is made again, and those behind it are made so at once.
 
     Args:
@@ -57,8 +57,9 @@ class LinearCrossEntropy(Fused):
         # Rows come as they lie in memory, which is step by step behind a recurrence, and so do their gradients.
         axes = sorted(range(x.ndim - 1), key=lambda axis: -abs(x.strides[axis]))
         in_order = x.transpose(*axes, -1)
-        rows = in_order.reshape(-1, x.shape[-1])
-        targets = self.targets.reshape(x.shape[:-1]).transpose(axes).reshape(-1)
+        rows = in_order.reshape(len(self.targets), x.shape[-1])
+        # int64, in which places in memory can be reckoned
+        targets = self.targets.astype(np.int64, copy=False).reshape(x.shape[:-1]).transpose(axes).reshape(-1)
         counted = xp.flatnonzero(targets != self.ignore_index)
         all_count = len(counted) == len(rows)
         if not all_count:
@@ -83,8 +84,10 @@ class LinearCrossEntropy(Fused):
                 if to_x or to_weight or to_bias:
                     factor = 1 / (sums * len(rows))
                     found = team.each(_Share.gradients, x=here, sums=sums, factor=factor, to_x=to_x)
-                    if dx is not None:
-                        xp.multiply(functools.reduce(np.add, found), 1 if team.few else factor, out=dx[block])
+                    if dx is not None and team.few:
+                        dx[block] = found[0]
+                    elif dx is not None:
+                        xp.multiply(functools.reduce(np.add, found), factor, out=dx[block])
 
         teams = [_Team(part, words, weight, bias, to_weight, to_bias) for part, words in _split(rows, weight)]
         side_by_side(run, teams)
@@ -165,7 +168,7 @@ class _Share:
     """Some of the words, and what one thread makes of them, one block of rows after the other.
 
     Attributes:
-        logits: (n, words); less the shift, then their exponentials, then the gradient over `factor`.
+        logits: (n, words); less the shift, then their exponentials, then the gradient, over `factor` of many words.
         hits: (h,), the rows whose target is one of these words.
         places: (h,), where in `flat`, the memory of the logits, their targets are.
         at_hits: (h,), their targets' logits less the shift.
@@ -193,7 +196,7 @@ class _Share:
             # Of few words the rows of memory are short; their columns are what NumPy's loops are better passed along.
             order: Any = "F" if self.few else "C"
             self.memory = get_array_module(x).empty((len(x) + 1, len(self.weight)), x.dtype, order)
-            self.flat = self.memory.reshape(-1, order=order)
+            self.flat = (self.memory.T if self.few else self.memory).reshape(-1)
         self.logits = matmul(x, self.weight.T, out=self.memory[: len(x)])
         if self.bias is not None:
             self.logits += self.bias
@@ -224,7 +227,7 @@ class _Share:
             return matmul(logits, xp.ones((logits.shape[1], 1), logits.dtype))  # in a third of the time of sum()
 
     def gradients(self, x: Array, sums: Array, factor: Array, to_x: bool) -> Any:
-        """Add to the gradients of weight and bias, and return that of x (n, D) over `factor`, as far as wanted.
+        """Add to the gradients of weight and bias, and return that of x (n, D), of many words over `factor`, if wanted.
 
         The gradient of the logits is (exponentials / their sum - one-hot) / rows. Its factor 1 / (sum · rows), one for
         each row, is left to x and to the products where they are smaller.

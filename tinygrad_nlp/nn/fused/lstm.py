@@ -136,7 +136,7 @@ class _Part(Part):
         return self.h[t], self.cell(t)
 
     def saved_arrays(self) -> tuple[Array | None, ...]:
-        return *super().saved_arrays(), self.states
+        return self.z, self.mask, self.dropped, self.states  # not h: z has it, and h itself may be changed
 
     def step(self, t: int) -> None:
         xp, s = get_array_module(self.z), self.sigmoids

@@ -168,8 +168,8 @@ class Part:
 
     Attributes:
         gates: how many `weight` has.
-        z: (T + 1, n, H + 1 + D): the h that the products see before each step, 1 for the bias, and x. Its first T steps
-            as one matrix (T n, H + 1 + D) give the weight gradients.
+        z: (T, n, H + 1 + D): the h that the products see before each step, 1 for the bias, and x. As one matrix
+            (T n, H + 1 + D) it gives the weight gradients.
         h: (T + 1, n, H), before each step and after the last.
         inputs: (gates, T, n, H), x W_ihᵀ + b of all steps; None in a large batch.
         dgates: (T, n, gates H), in backward: the gradients of what goes into σ and tanh.
@@ -202,11 +202,11 @@ class Part:
         n, self.steps, features = x.shape
         self.hidden = hidden = state[0].shape[1]
         self.end = hidden + 1 + features
-        self.z = xp.empty((self.steps + 1, n, self.end + self.further * hidden), x.dtype)
+        self.z = xp.empty((self.steps, n, self.end + self.further * hidden), x.dtype)
         self.h = h
         h[0] = state[0]
         self.z[:, :, hidden] = 1
-        inputs = self.z[:-1, :, hidden + 1 : self.end]
+        inputs = self.z[:, :, hidden + 1 : self.end]
         inputs[...] = x.swapaxes(0, 1)
         if self.mask is not None:  # see `recurrence`
             xp.copyto(inputs, 0, where=~self.mask.T[:, :, None])
@@ -259,7 +259,7 @@ class Part:
     def flat(self, start: int, end: int) -> Array:
         """These columns of z at all steps, as a matrix (T n, end - start): a view."""
         _, n, size = self.z.shape
-        return self.z[:-1].reshape(self.steps * n, size)[:, start:end]
+        return self.z.reshape(self.steps * n, size)[:, start:end]
 
     # --- backward -----------------------------------------------------------------------------------------------------
 
