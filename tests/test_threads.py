@@ -555,6 +555,23 @@ def test_a_product_is_written_to_out(shared, shape_a, shape_b):
     assert (wide[..., 1::2] == 7).all()
 
 
+@pytest.mark.parametrize("shape_a", [(2, 300), (5, 1000), (16, 2000), (17, 2000)])
+@pytest.mark.parametrize("columns", [3, 16, 17, 900])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
+def test_few_rows_times_a_transposed_factor(shape_a, columns, dtype):
+    rng = np.random.default_rng(0)
+    a, w = (rng.standard_normal(shape).astype(dtype) for shape in (shape_a, (columns, shape_a[1])))
+    product = threads.matmul(a, w.T)
+    assert product.flags.c_contiguous
+    assert product.dtype == dtype
+    np.testing.assert_allclose(product, np.einsum("ik,jk->ij", a, w, dtype=np.complex128), rtol=0, atol=1e-3)
+    out = np.empty_like(product)
+    assert threads.matmul(a, w.T, out=out) is out
+    np.testing.assert_allclose(out, product, rtol=0, atol=1e-3)
+    with pytest.raises(ValueError, match="matmul"):
+        threads.matmul(a, w[:, 1:].T)
+
+
 @pytest.mark.parametrize(("shape_a", "shape_b"), SHAPES)
 @pytest.mark.parametrize("layout", ["transposed", "gaps", "backwards", "read-only"])
 def test_factors_may_lie_in_memory_in_any_way(shared, shape_a, shape_b, layout):

@@ -37,6 +37,7 @@ _WORTH_A_THREAD = 2**23  # multiplications: 80 µs, twice what it costs to hand 
 _MANY_PRODUCTS = 1000  # large ones, after which nothing else seems to be there that threads could share
 _MOST_IDLE = 32  # threads that wait for work
 _FEW_ROWS = 32
+_FEWER_ROWS = 16  # so few that their product with a transposed factor is sooner made the other way round, and copied
 _UNCOPIED = 10**6  # multiplications of a product, up to which OpenBLAS's AVX-512 kernels take factors where they lie
 _COLUMNS = 64  # of such a product: four registers
 _PAGE = 4096  # bytes: rows so far apart share a few places of the cache
@@ -158,6 +159,9 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
     # One row, as in generation, waits for the memory of b: BLAS's threads take 28 µs for 10,000 words of 100, one 52.
     if a.size * b.shape[-1] <= _ALONE or a.shape[:-1] == (1,):
         return np.matmul(a, b, out=out)
+    if out is None and a.ndim == b.ndim == 2 and len(a) <= _FEWER_ROWS < b.shape[1] and _is_transposed(b):
+        # Scores of a few beams, x Wᵀ: 5 rows and 10,000 words of 100 take 150 µs so, and 260 as they are.
+        return np.ascontiguousarray(matmul(b.T, a.T).T)
     if _here.busy:
         return _product(a, b, out)
     if _holders or a.ndim > 2 or b.ndim > 2:
@@ -167,6 +171,10 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
     product = np.matmul(a, b, out=out) if before >= _MANY_PRODUCTS else _shared_product(a, b, out)
     lone_products = before + 1  # not 0, as blas_alone sets it
     return product
+
+
+def _is_transposed(b: np.ndarray) -> bool:
+    return b.strides[0] == b.itemsize < b.strides[1]
 
 
 def _shared_product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None) -> np.ndarray:

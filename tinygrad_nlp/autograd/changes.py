@@ -31,10 +31,12 @@ def mark_changed(array: Array) -> None:
     global _latest
     owner = _owner(array)
     key = id(owner)
-    _latest = tick()
+    now = tick()
+    if now > _latest:  # of two threads at once, the later one counts
+        _latest = now
     if key not in _times:
         _owners[key] = weakref.ref(owner, lambda _: (_times.pop(key, None), _owners.pop(key, None)))
-    _times[key] = _latest
+    _times[key] = now
 
 
 def latest() -> int:
