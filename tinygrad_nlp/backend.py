@@ -395,7 +395,7 @@ def _sum_segments(order: np.ndarray, first: np.ndarray, values: np.ndarray) -> n
     """
     from scipy import sparse
 
-    dtype = np.promote_types(values.dtype, np.float32) if values.dtype == np.float16 else values.dtype
+    dtype = np.float32 if values.dtype == np.float16 else values.dtype  # SciPy has no halves
     shape = len(first), len(order)
     ones = sparse.csr_array((np.ones(len(order), dtype), order, np.append(first, len(order))), shape=shape)
     sums = ones @ values.reshape(len(order), -1).astype(dtype, copy=False)

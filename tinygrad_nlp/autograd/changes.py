@@ -12,13 +12,13 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Iterable
+from typing import Any
 
 from ..backend import Array, is_array
 
 tick = itertools.count(1).__next__  # the clock
 
-_times: dict[int, int] = {}  # of the last change, by the id of the memory's owner
-_owners: dict[int, weakref.ref] = {}  # who take their entries with them
+_stamps: dict[int, list[Any]] = {}  # by the id of the memory's owner: when it changed last, and a reference to it
 _latest = 0
 
 
@@ -34,9 +34,11 @@ def mark_changed(array: Array) -> None:
     now = tick()
     if now > _latest:  # of two threads at once, the later one counts
         _latest = now
-    if key not in _times:
-        _owners[key] = weakref.ref(owner, lambda _: (_times.pop(key, None), _owners.pop(key, None)))
-    _times[key] = now
+    stamp = _stamps.get(key)
+    if stamp is None:
+        _stamps[key] = [now, weakref.ref(owner, lambda _: _stamps.pop(key, None))]
+    else:
+        stamp[0] = now
 
 
 def latest() -> int:
@@ -54,7 +56,7 @@ def changed_since(time: int, arrays: Iterable[object]) -> bool:
     Returns:
         True or False.
     """
-    return any(_times.get(id(_owner(array)), 0) > time for array in arrays if is_array(array))
+    return any(_stamps.get(id(_owner(array)), (0,))[0] > time for array in arrays if is_array(array))
 
 
 def _owner(array: Array) -> Array:

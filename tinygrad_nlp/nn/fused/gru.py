@@ -86,7 +86,7 @@ class _Part(Part):
         self.difference, self.product = xp.empty(size, self.z.dtype), xp.empty(size, self.z.dtype)
 
     def saved_arrays(self) -> tuple[Array | None, ...]:
-        return *super().saved_arrays(), self.states
+        return *super().saved_arrays(), self.h, self.states
 
     def blend(self, t: int, n: Array, z: Array) -> None:
         """h after step t."""

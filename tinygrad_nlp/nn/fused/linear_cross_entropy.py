@@ -139,7 +139,7 @@ class _Team:
         to_bias: whether its gradient is wanted.
 
     Attributes:
-        few: whether the words are so few that each block's `factor` is left to the gradient of the logits.
+        few: whether the words are few: then there is one share, and its gradients have their `factor`.
         dweight: (V, D), the part of these rows; None where it is not wanted.
         dbias: (V,), likewise.
     """
@@ -148,10 +148,11 @@ class _Team:
         self, rows: slice, words: list[slice], weight: Array, bias: Array | None, to_weight: bool, to_bias: bool
     ) -> None:
         xp = get_array_module(weight)
-        self.rows, self.few = rows, len(weight) < _FEW_WORDS
+        self.rows = rows
         self.dweight = xp.empty_like(weight) if to_weight else None
         self.dbias = xp.empty_like(bias) if to_bias else None
-        self.shares = [_Share(share, self.few, weight, bias, self.dweight, self.dbias) for share in words]
+        self.shares = [_Share(share, weight, bias, self.dweight, self.dbias) for share in words]
+        self.few = self.shares[0].few
 
     def blocks(self, most: int) -> list[slice]:
         """The rows in blocks of so many at most, of nearly equal length; one where there are none."""
@@ -168,6 +169,7 @@ class _Share:
     """Some of the words, and what one thread makes of them, one block of rows after the other.
 
     Attributes:
+        few: whether the words are so few that each block's `factor` is left to the gradient of the logits.
         logits: (n, words); less the shift, then their exponentials, then the gradient, over `factor` of many words.
         hits: (h,), the rows whose target is one of these words.
         places: (h,), where in `flat`, the memory of the logits, their targets are.
@@ -180,23 +182,24 @@ class _Share:
     at_hits: Array
 
     def __init__(
-        self, words: slice, few: bool, weight: Array, bias: Array | None, dweight: Array | None, dbias: Array | None
+        self, words: slice, weight: Array, bias: Array | None, dweight: Array | None, dbias: Array | None
     ) -> None:
-        self.words, self.few, self.weight = words, few, weight[words]
+        self.words, self.weight = words, weight[words]
+        self.few = len(self.weight) < _FEW_WORDS
         self.bias = None if bias is None else bias[words]
         self.dweight = None if dweight is None else dweight[words]
         self.dbias = None if dbias is None else dbias[words]
-        self.memory = get_array_module(weight).empty((0, len(self.weight)), weight.dtype)
-        self.flat = self.memory.reshape(-1)
+        self.flat = get_array_module(weight).empty(0, weight.dtype)
+        self.memory = self.flat.reshape(0, len(self.weight))
         self.first = True
 
     def make_logits(self, x: Array) -> None:
         """Write W x + b of a block (n, D) to `logits`."""
         if len(self.memory) < len(x):  # one more than needed: blocks differ by a row
+            rows, words = len(x) + 1, len(self.weight)
+            self.flat = get_array_module(x).empty(rows * words, x.dtype)
             # Of few words the rows of memory are short; their columns are what NumPy's loops are better passed along.
-            order: Any = "F" if self.few else "C"
-            self.memory = get_array_module(x).empty((len(x) + 1, len(self.weight)), x.dtype, order)
-            self.flat = (self.memory.T if self.few else self.memory).reshape(-1)
+            self.memory = self.flat.reshape(words, rows).T if self.few else self.flat.reshape(rows, words)
         self.logits = matmul(x, self.weight.T, out=self.memory[: len(x)])
         if self.bias is not None:
             self.logits += self.bias
@@ -239,13 +242,12 @@ class _Share:
         if self.dbias is not None:
             of_block = gradient.sum(axis=0) if self.few else factor[:, 0] @ gradient
             self.dbias[...] = of_block if self.first else self.dbias + of_block
-        if self.dweight is not None and not self.few:
-            x = x * factor
-        if self.dweight is not None and self.first:
-            matmul(gradient.T, x, out=self.dweight)
-        elif self.dweight is not None:
-            # Some words at a time: their product is added while it is in cache.
-            for words in slices(len(self.weight), -(-len(self.weight) // 1024)):
-                self.dweight[words] += matmul(gradient[:, words].T, x)
+        if self.dweight is not None:
+            x = x if self.few else x * factor
+            if self.first:
+                matmul(gradient.T, x, out=self.dweight)
+            else:  # some words at a time: their product is added while it is in cache
+                for words in slices(len(self.weight), -(-len(self.weight) // 1024)):
+                    self.dweight[words] += matmul(gradient[:, words].T, x)
         self.first = False
         return matmul(gradient, self.weight) if to_x else None

@@ -136,7 +136,7 @@ class _Part(Part):
         return self.h[t], self.cell(t)
 
     def saved_arrays(self) -> tuple[Array | None, ...]:
-        return self.z, self.mask, self.dropped, self.states  # not h: z has it, and h itself may be changed
+        return *super().saved_arrays(), self.states
 
     def step(self, t: int) -> None:
         xp, s = get_array_module(self.z), self.sigmoids
@@ -171,7 +171,7 @@ class _Part(Part):
         xp = get_array_module(self.z)
         size, dtype = (self.z.shape[1], self.hidden), self.z.dtype
         self.dgates = xp.empty((self.steps, size[0], self.gates * size[1]), dtype)
-        self.at_once = min(self.steps, max(1, _AT_ONCE // max(1, size[0] * size[1])))
+        self.at_once = self.steps_of(_AT_ONCE)
         self.of_sigmoids = xp.empty((self.at_once, self.sigmoids, *size), dtype)
         self.of_tanhs = xp.empty((self.at_once, 2, *size), dtype)
         self.product = xp.empty(size, dtype)
@@ -182,19 +182,18 @@ class _Part(Part):
         if self.in_one:
             launch("lstm.backward", dc.size, dc, self.hidden, self.states[t], dh, dc, dgates)
         else:
-            place = t % self.at_once
-            if place == self.at_once - 1 or t == self.steps - 1:
-                self.make_factors(t - place, t + 1)
             self.through_gates(t, dh, dc)
         self.through_products(t, dgates)
 
-    def make_factors(self, start: int, stop: int) -> None:
+    def prepare_back(self, start: int, stop: int) -> None:
         """What the gradients of h and c are multiplied with in these steps, on their way to what goes into the gates.
 
         `of_sigmoids` (steps, σ gates, n, H): g σ'(i) and c σ'(f), with the c before the step, from dc to di and df, and
         tanh(c) σ'(o), from dh to do. `of_tanhs` (steps, 2, n, H): i tanh'(g), from dc to dg, and o tanh'(c), from dh to
         dc.
         """
+        if self.in_one:
+            return
         xp, s = get_array_module(self.z), self.sigmoids
         states = self.states[start:stop]
         sigmoids, partners = states[:, :s], states[:, s : 2 * s]  # i, f, o and g, c, tanh c

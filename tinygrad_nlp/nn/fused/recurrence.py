@@ -179,6 +179,7 @@ class Part:
         first_is_wanted: whether backward shall give the gradient of the first state; else step 0 needs no product.
     """
 
+    at_once: int = 1  # in backward: for how many steps together `prepare_back` is called
     further: int = 0  # columns of z that a subclass wants besides, as many times H
     joins: bool = True  # whether all gates see h and x, added up, so that their gradients can be one product
     dgates: Array
@@ -240,8 +241,8 @@ class Part:
         return (self.h[t],)
 
     def saved_arrays(self) -> tuple[Array | None, ...]:
-        """What backward reads of forward's arrays, and does not write to."""
-        return self.z, self.h, self.mask, self.dropped
+        """What backward reads of forward's arrays, and does not write to; a subclass that reads h adds it."""
+        return self.z, self.mask, self.dropped
 
     def affine(self, t: int, out: Array) -> None:
         """h W_hhᵀ + b + x W_ihᵀ of one step, written to (gates, n, H): of the first gates, where it has fewer."""
@@ -285,6 +286,8 @@ class Part:
         dstate = [self.dproducts[:, :hidden], *(xp.array(d, dtype, order="C") for d in others)]
         with blas_alone():
             for t in reversed(range(self.steps)):
+                if t == self.steps - 1 or (t + 1) % self.at_once == 0:
+                    self.prepare_back(t - t % self.at_once, t + 1)
                 dstate[0] += dhs[:, t]
                 if self.mask is None:
                     self.step_back(t, *dstate)
@@ -303,6 +306,13 @@ class Part:
     def begin_back(self) -> None:
         """Make the arrays of the backward pass."""
         raise NotImplementedError(f"{type(self).__name__}.begin_back")
+
+    def steps_of(self, elements: int) -> int:
+        """How many steps have so many elements of h: from 1 to all."""
+        return min(self.steps, max(1, elements // max(1, self.z.shape[1] * self.hidden)))
+
+    def prepare_back(self, start: int, stop: int) -> None:
+        """Make what these steps back need and no gradient changes; nothing, by default."""
 
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
         """From the gradient of the state after step t to that of the one before, in place; fills `dgates[t]`."""

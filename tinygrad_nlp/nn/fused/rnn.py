@@ -74,24 +74,24 @@ class _Part(Part):
         else:
             xp.maximum(h_new, 0, out=h_new)
 
+    def saved_arrays(self) -> tuple[Array | None, ...]:
+        return *super().saved_arrays(), self.h
+
     def begin_back(self) -> None:
-        size = self.z.shape[1], self.hidden
-        self.dgates = get_array_module(self.z).empty((self.steps, *size), self.z.dtype)
-        self.at_once = min(self.steps, max(1, _AT_ONCE // max(1, size[0] * size[1])))
+        self.dgates = get_array_module(self.z).empty((self.steps, self.z.shape[1], self.hidden), self.z.dtype)
+        self.at_once = self.steps_of(_AT_ONCE)
+
+    def prepare_back(self, start: int, stop: int) -> None:
+        """Write the derivatives of tanh or relu, which follow from its values, to `dgates`."""
+        h, slopes = self.h[start + 1 : stop + 1], self.dgates[start:stop]
+        xp = get_array_module(h)
+        if self.nonlinearity == "tanh":
+            xp.multiply(h, h, out=slopes)
+            xp.subtract(1, slopes, out=slopes)
+        else:
+            xp.greater(h, 0, out=slopes)
 
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
-        place = t % self.at_once
-        if place == self.at_once - 1 or t == self.steps - 1:
-            self.make_slopes(self.h[t - place + 1 : t + 2], self.dgates[t - place : t + 1])
         dsum = self.dgates[t]
         dsum *= dh
         self.through_products(t, dsum)
-
-    def make_slopes(self, h: Array, out: Array) -> None:
-        """The derivatives of tanh or relu, where its values are h."""
-        xp = get_array_module(h)
-        if self.nonlinearity == "tanh":
-            xp.multiply(h, h, out=out)
-            xp.subtract(1, out, out=out)
-        else:
-            xp.greater(h, 0, out=out)
