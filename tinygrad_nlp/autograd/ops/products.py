@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from ... import threads
+from ... import products
 from ...backend import Array, get_array_module
 from ..engine import Gradient
 from ..function import Function
@@ -24,8 +24,8 @@ class Matmul(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         if a.ndim > 2 and b.ndim == 2 and a.size:  # one large product instead of many small ones
-            return threads.matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
-        return threads.matmul(a, b)
+            return products.matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+        return products.matmul(a, b)
 
     def backward(self, gy: Gradient) -> Gradient:
         a, b = self.inputs
@@ -37,13 +37,13 @@ class Matmul(Function):
             gy, a = gy.reshape(*gy.shape[:-1], 1, gy.shape[-1]), a.reshape(1, -1)
         ga = gb = None
         if to_a is not None:
-            ga = threads.matmul(gy, b.swapaxes(-1, -2))
+            ga = products.matmul(gy, b.swapaxes(-1, -2))
             ga = ga.reshape(*ga.shape[:-2], ga.shape[-1]) if len(to_a.shape) == 1 else ga
         if to_b is not None:
             if a.ndim > 2 and b.ndim == 2 and a.size and gy.size:
-                gb = threads.matmul(a.reshape(-1, a.shape[-1]).swapaxes(0, 1), gy.reshape(-1, gy.shape[-1]))
+                gb = products.matmul(a.reshape(-1, a.shape[-1]).swapaxes(0, 1), gy.reshape(-1, gy.shape[-1]))
             else:
-                gb = threads.matmul(a.swapaxes(-1, -2), gy)
+                gb = products.matmul(a.swapaxes(-1, -2), gy)
             gb = gb.reshape(gb.shape[:-1]) if len(to_b.shape) == 1 else gb
         return ga, gb
 
@@ -83,7 +83,7 @@ class Linear(Function):
     needs = ((1,), (0,), ())
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
-        y = threads.matmul(_matrix(x), weight.T)
+        y = products.matmul(_matrix(x), weight.T)
         if bias is not None:
             y += bias
         return y.reshape(*x.shape[:-1], len(weight))
@@ -97,10 +97,10 @@ class Linear(Function):
         x, weight, *_ = self.inputs
         to_x, to_weight, *to_bias = self.edges
         rows = _matrix(gy)
-        gx = None if to_x is None else threads.matmul(rows, weight)
+        gx = None if to_x is None else products.matmul(rows, weight)
         if gx is not None and x.ndim != 2:
             gx = gx.reshape(x.shape)
-        gw = None if to_weight is None else threads.matmul(rows.transpose(), _matrix(x))
+        gw = None if to_weight is None else products.matmul(rows.transpose(), _matrix(x))
         gb = rows.sum(axis=0) if to_bias and to_bias[0] is not None else None
         return gx, gw, gb
 

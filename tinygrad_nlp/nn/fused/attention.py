@@ -8,7 +8,8 @@ import numpy as np
 
 from ...autograd import Fused, ops
 from ...backend import Array, get_array_module
-from ...threads import count, matmul, side_by_side, slices
+from ...products import matmul
+from ...threads import count, side_by_side, slices
 
 
 class Attention(Fused):

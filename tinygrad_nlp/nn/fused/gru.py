@@ -8,7 +8,7 @@ from typing import Any
 
 from ...autograd.ops import linear, sigmoid, split, tanh
 from ...backend import Array, get_array_module, has_kernels, launch
-from ...threads import matmul
+from ...products import matmul
 from .recurrence import Part, Recurrence, sigmoid_from_tanh, weight_of_step
 
 

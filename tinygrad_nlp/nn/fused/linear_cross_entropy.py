@@ -12,7 +12,8 @@ from ...autograd import Fused
 from ...autograd.ops import linear
 from ...autograd.ops.elementwise import half_again, precise
 from ...backend import Array, get_array_module
-from ...threads import count, matmul, side_by_side, slices
+from ...products import matmul
+from ...threads import count, side_by_side, slices
 from .cross_entropy import CrossEntropy
 
 _ROWS = 384  # of a block: each block reads and writes the gradient of all weights

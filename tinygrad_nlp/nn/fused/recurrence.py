@@ -11,7 +11,8 @@ import numpy as np
 from ...autograd import Fused, scope
 from ...autograd.ops import stack, unstack, where
 from ...backend import Array, get_array_module
-from ...threads import blas_alone, count, matmul, side_by_side, slices
+from ...products import matmul
+from ...threads import blas_alone, count, side_by_side, slices
 
 _LARGE_BATCH = 64  # rows, from which on a product does as much in a moment as one for all steps
 _LARGE_WEIGHT = 2**17  # elements, from which on it pays to share their transposition among threads
