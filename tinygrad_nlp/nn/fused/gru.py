@@ -76,7 +76,6 @@ class GRU(Recurrence):
 class _Part(Part):
     """What both kernels share: h = (1 - z) n + z h, which is n + z (h - n)."""
 
-    joins = False
     states: Array
 
     def begin(self, keep: bool, *others: Array) -> None:
@@ -175,7 +174,7 @@ class _ResetAfter(_Part):
             xp.multiply(dn, n_h, out=self.product)
             xp.multiply(self.product, self.slopes[0], out=dr)
         if t > 0 or self.first_is_wanted:
-            matmul(dgates[:, self.hidden :], self.weight_back, out=self.through)
+            matmul(dgates[:, self.hidden :], self.weight_hh, out=self.through)
             self.add_through(dh, self.through)
 
     def input_gradient(self, weight_ih: Array) -> Array:
@@ -226,10 +225,10 @@ class _ResetBefore(_Part):
         r, _, n = state
         dr, dz, dn = self.by_gates(t)
         self.blend_back(t, dh, n, state[:2], dn, dz)
-        dreset = matmul(dn, self.weight_back[sigmoids:], out=self.product)
+        dreset = matmul(dn, self.weight_hh[sigmoids:], out=self.product)
         xp.multiply(dreset, self.z[t, :, : self.hidden], out=self.difference)
         xp.multiply(self.difference, self.slopes[0], out=dr)
-        matmul(dgates[:, :sigmoids], self.weight_back[:sigmoids], out=self.through)
+        matmul(dgates[:, :sigmoids], self.weight_hh[:sigmoids], out=self.through)
         dreset *= r
         self.through += dreset
         self.add_through(dh, self.through)

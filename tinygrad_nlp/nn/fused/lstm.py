@@ -183,7 +183,7 @@ class _Part(Part):
             launch("lstm.backward", dc.size, dc, self.hidden, self.states[t], dh, dc, dgates)
         else:
             self.through_gates(t, dh, dc)
-        self.through_products(t, dgates)
+        self.through_product(t, dgates, dh)
 
     def prepare_back(self, start: int, stop: int) -> None:
         """What the gradients of h and c are multiplied with in these steps, on their way to what goes into the gates.

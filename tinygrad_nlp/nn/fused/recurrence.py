@@ -31,7 +31,7 @@ class Recurrence(Fused):
       that, as from PyTorch's layers with `batch_first`.
     - A step of a large batch has one product for each gate, [h, 1, x] · [W_hh, b, W_ih]ᵀ. In a small batch, products
       are slow: there x W_ihᵀ + b is made for all steps at once, and a step is left with h W_hhᵀ.
-    - On the way back it is the same: [W_hh, W_ih] for h and x at once, or x at all steps at once.
+    - On the way back, a step is left with the product for h; that for x is made for all steps at once.
     - The weights are transposed once, before the first step: OpenBLAS would take up to three times as long for each.
     - The gradients of the weights, biases too, are one product for all steps.
     - A large batch is cut into one part per core; the parts run through the time loop side by side.
@@ -174,19 +174,14 @@ class Part:
         h: (T + 1, n, H), before each step and after the last.
         inputs: (gates, T, n, H), x W_ihᵀ + b of all steps; None in a large batch.
         dgates: (T, n, gates H), in backward: the gradients of what goes into σ and tanh.
-        weight_back: [W_hh, W_ih], (G, H + D), or W_hh alone, (G, H), in backward.
-        dproducts: (n, H + D) or (n, H), in backward: the gradient of h, and that of x in the step just left.
-        dx: (n, T, D), to which `through_products` writes the gradient of x; None where that is not for it to do.
+        weight_hh: W_hh, (G, H), in backward.
         first_is_wanted: whether backward shall give the gradient of the first state; else step 0 needs no product.
     """
 
     at_once: int = 1  # in backward: for how many steps together `prepare_back` is called
     further: int = 0  # columns of z that a subclass wants besides, as many times H
-    joins: bool = True  # whether all gates see h and x, added up, so that their gradients can be one product
     dgates: Array
-    weight_back: Array
-    dproducts: Array
-    dx: Array | None
+    weight_hh: Array
     first_is_wanted: bool
 
     def __init__(self, rows: slice, mask: Array | None, dropped: Array | None, *, weight: Array) -> None:
@@ -276,15 +271,9 @@ class Part:
             The gradient of the first state, arrays (n, H).
         """
         xp = get_array_module(self.z)
-        n, hidden, dtype = len(dhs), self.hidden, self.z.dtype
-        joined = dx is not None and self.joins and not self.hoists()
-        self.dx = dx if joined else None
-        self.weight_back = xp.concatenate((weight_hh, weight_ih), axis=1) if joined else weight_hh
-        self.dproducts = xp.empty((n, self.weight_back.shape[1]), dtype)
+        self.weight_hh = weight_hh
         self.begin_back()
-        dh, *others = dstate
-        self.dproducts[:, :hidden] = dh
-        dstate = [self.dproducts[:, :hidden], *(xp.array(d, dtype, order="C") for d in others)]
+        dstate = [xp.array(d, self.z.dtype, order="C") for d in dstate]
         with blas_alone():
             for t in reversed(range(self.steps)):
                 if t == self.steps - 1 or (t + 1) % self.at_once == 0:
@@ -300,8 +289,8 @@ class Part:
                 self.step_back(t, *dstate)
                 for d, p in zip(dstate, past, strict=True):
                     d += p
-        if dx is not None and not joined:
-            dx[...] = self.input_gradient(weight_ih).reshape(self.steps, n, dx.shape[2]).swapaxes(0, 1)
+        if dx is not None:
+            dx[...] = self.input_gradient(weight_ih).reshape(self.steps, *dx[:, 0].shape).swapaxes(0, 1)
         return dstate
 
     def begin_back(self) -> None:
@@ -319,15 +308,13 @@ class Part:
         """From the gradient of the state after step t to that of the one before, in place; fills `dgates[t]`."""
         raise NotImplementedError(f"{type(self).__name__}.step_back")
 
-    def through_products(self, t: int, dsums: Array) -> None:
-        """From the gradient of h W_hhᵀ + b + x W_ihᵀ at step t, (n, G), to that of h, and of x where `dx` is joined."""
-        if t == 0 and self.dx is None and not self.first_is_wanted:
+    def through_product(self, t: int, dsums: Array, dh: Array) -> None:
+        """From the gradient of h W_hhᵀ + b + x W_ihᵀ at step t, (n, G), to that of h, which is written to dh (n, H)."""
+        if t == 0 and not self.first_is_wanted:
             return
-        matmul(dsums, self.weight_back, out=self.dproducts)
+        matmul(dsums, self.weight_hh, out=dh)
         if self.dropped is not None:
-            self.dproducts[:, : self.hidden] *= self.dropped
-        if self.dx is not None:
-            self.dx[:, t] = self.dproducts[:, self.hidden :]
+            dh *= self.dropped
 
     def into_products(self) -> Array:
         """`dgates` as a matrix (T n, gates H): a view."""

@@ -94,4 +94,4 @@ class _Part(Part):
     def step_back(self, t: int, dh: Array, *others: Array) -> None:
         dsum = self.dgates[t]
         dsum *= dh
-        self.through_products(t, dsum)
+        self.through_product(t, dsum, dh)
