@@ -222,6 +222,8 @@ PIECES = [  # the shapes of factors, and how many rows, columns and terms pieces
     ((2, 5), (5, 4), []),  # small as it is
     ((1, 9), (9, 9), []),  # one row is left to BLAS
     ((7, 4), (4, 4), []),  # rows that cannot be cut
+    ((31, 3), (2, 3, 4), []),  # several second factors, which together are not small
+    ((31, 3), (3, 1), []),  # a vector
     ((9, 4), (4, 4), []),  # many rows, and a second factor that is not small
     ((2, 11), (11, 8), []),  # sums of 11 terms cannot be cut
     ((3, 2, 5), (5, 8), []),  # several a
@@ -260,7 +262,7 @@ def test_the_first_factor_of_pieces_may_be_transposed(pieces, monkeypatch, shape
 
 @given(m=st.integers(2, 300), k=st.integers(1, 5000), n=st.integers(1, 3000), transposed=st.booleans())
 def test_pieces_are_small_and_cut_sums_evenly(m, k, n, transposed):
-    size = products._size_of_pieces(m, k, n, transposed)
+    size = products._size_of_pieces(m, k, n, k * n, transposed)
     if size:
         rows, columns, terms = size
         assert 0 < rows * columns * terms <= products._UNCOPIED

@@ -98,8 +98,9 @@ def _product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None) -> np.ndarray
     (m, k), n = a.shape[-2:], b.shape[-1]
     if a.ndim == 2 and m > 1 and m * k * n > _UNCOPIED and k == b.shape[-2] and _has_small_kernels():
         floats = all(x is None or x.dtype == np.float32 for x in (a, b, out))
-        pieces = _size_of_pieces(m, k, n, _is_transposed(a)) if floats else None
-        if pieces and (_is_transposed(a) or _lies_in_rows(a)) and _lies_in_rows(b) and b.strides[-2] % _PAGE:
+        lie_well = (_is_transposed(a) or _lies_in_rows(a)) and _lies_in_rows(b) and b.strides[-2] % _PAGE
+        pieces = _size_of_pieces(m, k, n, b.size, _is_transposed(a)) if floats and lie_well else None
+        if pieces:
             return _in_pieces(a, b, out, *pieces)
     return np.matmul(a, b, out=out)
 
@@ -113,17 +114,18 @@ def _is_transposed(x: np.ndarray) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _size_of_pieces(m: int, k: int, n: int, transposed: bool) -> tuple[int, int, int] | None:
+def _size_of_pieces(m: int, k: int, n: int, size: int, transposed: bool) -> tuple[int, int, int] | None:
     """How many rows, columns and terms the pieces of a product have; None where it is sooner made as it is.
 
     Args:
         m: rows of the product.
         k: terms of each of its sums.
-        n: columns.
+        n: columns; one is left to a product with a vector.
+        size: elements of the second factor, which may be several matrices.
         transposed: whether the first factor is.
     """
     if m > _FEW_ROWS:
-        return (min(_FEW_ROWS, _UNCOPIED // (k * n)), n, k) if k * n <= _NARROW else None
+        return (min(_FEW_ROWS, _UNCOPIED // (k * n)), n, k) if n > 1 and size <= _NARROW else None
     columns = min(n, _COLUMNS)
     whole = m <= max(_ROWS) or transposed
     rows = m if whole else next((rows for rows in _ROWS if m % rows == 0), None)
