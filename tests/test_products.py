@@ -199,7 +199,7 @@ def pieces(monkeypatch):
         return in_pieces(a, b, out, *size)
 
     small = {"_ALONE": 0, "_UNCOPIED": 40, "_FEW_ROWS": 8, "_ROWS": range(4, 1, -1), "_COLUMNS": 4, "_TERMS": 2}
-    for name, value in {**small, "_NARROW": 12}.items():
+    for name, value in {**small, "_PARTS": 4, "_IN_CACHE": 60, "_NARROW": 12}.items():
         monkeypatch.setattr(products, name, value)
     monkeypatch.setattr(products, "_has_small_kernels", lambda: True)
     monkeypatch.setattr(products, "_in_pieces", counted)
@@ -219,11 +219,15 @@ PIECES = [  # the shapes of factors, and how many rows, columns and terms pieces
     ((8, 6), (6, 9), [(4, 4, 2)]),
     ((9, 4), (4, 3), [(3, 3, 4)]),  # many rows, of which a piece takes as many as it may
     ((31, 3), (3, 4), [(3, 4, 3)]),  # and one that is left over
+    ((2, 55), (55, 4), [(2, 4, 5)]),  # in many parts
+    ((2, 55), (55, 5), []),  # which is left where it is wider than a piece
     ((2, 5), (5, 4), []),  # small as it is
+    ((6, 6), (6, 11), []),  # several groups of rows, and a second factor that does not stay in the cache
+    ((3, 40), (40, 1), []),  # a vector
     ((1, 9), (9, 9), []),  # one row is left to BLAS
     ((7, 4), (4, 4), []),  # rows that cannot be cut
     ((31, 3), (2, 3, 4), []),  # several second factors, which together are not small
-    ((31, 3), (3, 1), []),  # a vector
+    ((31, 3), (3, 1), []),
     ((9, 4), (4, 4), []),  # many rows, and a second factor that is not small
     ((2, 11), (11, 8), []),  # sums of 11 terms cannot be cut
     ((3, 2, 5), (5, 8), []),  # several a
@@ -278,6 +282,28 @@ def test_products_of_real_size_are_those_of_numpy(shapes, transposed):
     a, b = (normal(*shape).astype(np.float32) for shape in shapes)
     a = a.T.copy().T if transposed else a
     np.testing.assert_allclose(products._product(a, b, None), a.astype(np.float64) @ b, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape_a", "shape_b", "shape_out"),
+    [
+        ((2, 5), (5, 8), (3, 8)),
+        ((2, 5), (5, 8), (2, 12)),
+        ((31, 3), (3, 4), (32, 4)),
+        ((3, 6), (2, 3, 6, 8), (3, 2, 3, 8)),
+        ((3, 6), (2, 3, 6, 8), (6, 3, 8)),
+    ],
+)
+def test_pieces_are_not_written_to_an_array_of_another_shape(pieces, shape_a, shape_b, shape_out):
+    out = np.zeros(shape_out, np.float32)
+    with pytest.raises(ValueError, match=r"mismatch|broadcast"):
+        products.matmul(normal(*shape_a, dtype=np.float32), normal(*shape_b, dtype=np.float32), out=out)
+    assert not out.any()
+
+
+def test_no_second_factors_at_all(pieces):
+    product = products.matmul(np.ones((31, 11), np.float32), np.ones((1, 11, 10), np.float32)[:0])
+    assert product.shape == (0, 31, 10)
 
 
 def test_within_shared_work_products_are_made_in_pieces_too(pieces):

@@ -313,7 +313,7 @@ def manual_seed(seed: int) -> None:
     the stream of the thread that calls it. Called in the main thread, it restarts those of the others too, but for
     those that called it themselves: they are spawned from the seed, in the order in which the threads next draw.
 
-    Which threads share products is decided anew as well (see `threads`), since the last bits depend on it.
+    Which threads share products is decided anew as well (see `products`), since the last bits depend on it.
 
     Args:
         seed: an integer from 0.

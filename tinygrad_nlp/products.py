@@ -5,7 +5,7 @@ Where for a while there was nothing to share but products, BLAS's threads do the
 by what was computed before, not by the clock: they round in different ways, and a program shall repeat its bits.
 
 OpenBLAS copies its factors into an order of its own before it multiplies. Of 20 rows and weights of (650, 650) that is
-a quarter of the time, of 10 rows a half, of 64 a tenth, and of matrices of 32 columns a half. Its AVX-512 kernels go
+a quarter of the time, of 10 rows a half, of 64 a tenth, and of matrices of 32 columns a third. Its AVX-512 kernels go
 without where a product is small: so one is cut into small ones, in rows, columns and the terms of its sums.
 """
 
@@ -29,7 +29,9 @@ _UNCOPIED = 10**6  # multiplications of a product, up to which OpenBLAS's AVX-51
 _FEW_ROWS = 128  # up to which products are cut also in columns and terms
 _ROWS = range(32, 7, -1)  # of a piece of such a product
 _COLUMNS = 64  # of a piece: four registers
-_TERMS = 64  # of a piece's sums: with fewer, to add up the sums of all pieces costs too much
+_TERMS = 64  # of a narrow piece's sums: with fewer, to add up the sums of all pieces costs too much,
+_PARTS = 8  # and with more parts of wider ones, too
+_IN_CACHE = 2**19  # elements of the second factor, up to which one group of rows leaves it in the cache for the next
 _NARROW = 2**14  # elements of the second factor, up to which a product of more rows is cut
 _PAGE = 4096  # bytes: rows so far apart share a few places of the cache
 
@@ -96,7 +98,8 @@ def _shared_product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None) -> np.
 def _product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     """a @ b on this thread; in pieces where that takes less time."""
     (m, k), n = a.shape[-2:], b.shape[-1]
-    if a.ndim == 2 and m > 1 and m * k * n > _UNCOPIED and k == b.shape[-2] and _has_small_kernels():
+    fits = a.ndim == 2 and k == b.shape[-2] and (out is None or out.shape == (*b.shape[:-2], m, n))
+    if fits and min(m, n) > 1 and m * k * n > _UNCOPIED and b.size and _has_small_kernels():
         floats = all(x is None or x.dtype == np.float32 for x in (a, b, out))
         lie_well = (_is_transposed(a) or _lies_in_rows(a)) and _lies_in_rows(b) and b.strides[-2] % _PAGE
         pieces = _size_of_pieces(m, k, n, b.size, _is_transposed(a)) if floats and lie_well else None
@@ -120,20 +123,24 @@ def _size_of_pieces(m: int, k: int, n: int, size: int, transposed: bool) -> tupl
     Args:
         m: rows of the product.
         k: terms of each of its sums.
-        n: columns; one is left to a product with a vector.
+        n: columns.
         size: elements of the second factor, which may be several matrices.
         transposed: whether the first factor is.
     """
     if m > _FEW_ROWS:
-        return (min(_FEW_ROWS, _UNCOPIED // (k * n)), n, k) if n > 1 and size <= _NARROW else None
-    columns = min(n, _COLUMNS)
-    whole = m <= max(_ROWS) or transposed
-    rows = m if whole else next((rows for rows in _ROWS if m % rows == 0), None)
-    if rows is None or (transposed and n > _COLUMNS):
+        return (min(_FEW_ROWS, _UNCOPIED // (k * n)), n, k) if size <= _NARROW else None
+    narrow = n <= _COLUMNS
+    if m <= max(_ROWS) or (transposed and narrow):
+        rows = m
+    else:
+        rows = next((rows for rows in _ROWS if m % rows == 0), 0) if size <= _IN_CACHE else 0
+    if not rows or (transposed and not narrow):
         return None
+    columns = min(n, _COLUMNS)
     longest = _UNCOPIED // (rows * columns)
-    parts = range(1, max(k // _TERMS, 1) + 1)
-    return next(((rows, columns, k // p) for p in parts if k % p == 0 and k // p <= longest), None)
+    most_parts = max(k // _TERMS, 1) if narrow else _PARTS
+    sizes = ((rows, columns, k // p) for p in range(1, most_parts + 1) if k % p == 0 and k // p <= longest)
+    return next(sizes, None)
 
 
 def _in_pieces(a: np.ndarray, b: np.ndarray, out: np.ndarray | None, rows: int, columns: int, terms: int) -> np.ndarray:

@@ -89,7 +89,7 @@ class Checkpoint:
         epoch, history: see `Trainer`.
         extra: anything that JSON can hold: settings, a vocabulary.
         callbacks: what `Callback.state_dict` gives, of those that have a state, and the name of the class.
-        lone_products: see `threads`: which threads multiply, on which the last bits depend.
+        lone_products: see `products`: which threads multiply, on which the last bits depend.
     """
 
     weights: dict[str, Array]
