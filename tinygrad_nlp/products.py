@@ -98,11 +98,11 @@ def _shared_product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None) -> np.
 def _product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     """a @ b on this thread; in pieces where that takes less time."""
     (m, k), n = a.shape[-2:], b.shape[-1]
-    fits = a.ndim == 2 and k == b.shape[-2] and (out is None or out.shape == (*b.shape[:-2], m, n))
-    if fits and min(m, n) > 1 and m * k * n > _UNCOPIED and b.size and _has_small_kernels():
+    if m * k * n > _UNCOPIED and min(m, n) > 1 and a.ndim == 2 and _has_small_kernels():
         floats = all(x is None or x.dtype == np.float32 for x in (a, b, out))
+        fit = k == b.shape[-2] and b.size > 0 and (out is None or out.shape == (*b.shape[:-2], m, n))
         lie_well = (_is_transposed(a) or _lies_in_rows(a)) and _lies_in_rows(b) and b.strides[-2] % _PAGE
-        pieces = _size_of_pieces(m, k, n, b.size, _is_transposed(a)) if floats and lie_well else None
+        pieces = _size_of_pieces(m, k, n, b.size, _is_transposed(a)) if floats and fit and lie_well else None
         if pieces:
             return _in_pieces(a, b, out, *pieces)
     return np.matmul(a, b, out=out)
