@@ -138,13 +138,15 @@ def main(settings: Settings) -> float:
     """
     out = output_folder(settings.out)
     tn.manual_seed(settings.seed)
+    epochs = 2 if settings.quick else settings.epochs
+    if min(epochs, settings.hidden, settings.train, settings.valid) < 1:
+        raise ValueError("--epochs, --hidden, --train and --valid must be at least 1")
     corpus = load_time_machine(Characters())
     ids = np.concatenate((corpus.train, corpus.valid, corpus.test))
     windows = np.lib.stride_tricks.sliding_window_view(ids, settings.num_steps + 1)
     train, valid = np.split(windows[: settings.train + settings.valid], [settings.train])
-    epochs = 2 if settings.quick else settings.epochs
-    if min(epochs, settings.hidden, len(train), len(valid)) < 1:
-        raise ValueError("--epochs, --hidden, --train and --valid must be at least 1, and leave windows to validate on")
+    if not len(valid):
+        raise ValueError(f"--train {settings.train} of {len(windows)} windows leaves none to validate on")
     model = RNNLM(len(corpus.vocab), settings.hidden, settings.sigma)
     print(f"before training: {model.predict(settings.prefix, 20, corpus)}")
     trainer = Trainer(
