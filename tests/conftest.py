@@ -5,11 +5,12 @@ import os
 import signal
 
 import pytest
+import threadpoolctl
 from hypothesis import HealthCheck, settings
 
 import tinygrad_nlp
 from tests import strict_cupy
-from tinygrad_nlp import backend
+from tinygrad_nlp import backend, threads
 
 settings.register_profile(
     "ci",
@@ -39,6 +40,19 @@ def gpu(request):
     """The name of a device that is not the CPU: of a stand-in that refuses what CuPy refuses, and of a real one."""
     with strict_cupy.installed() if request.param == "stand-in" else contextlib.nullcontext():
         yield "cuda:0"
+
+
+@pytest.fixture
+def blas_of_two_threads():
+    """Two threads for BLAS, however many there are outside."""
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        yield
+
+
+@pytest.fixture
+def blas_threads():
+    """A function that tells how many threads each BLAS has."""
+    return lambda: [library.get_num_threads() for library in threads.blas()]
 
 
 def pytest_configure():

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import threadpoolctl
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,17 +33,6 @@ def shared(monkeypatch):
     return parts
 
 
-@pytest.fixture
-def blas_of_two_threads():
-    """Two threads for BLAS, however many there are outside."""
-    with threadpoolctl.threadpool_limits(2, "blas"):
-        yield
-
-
-def blas_threads():
-    return [library.get_num_threads() for library in threads.blas()]
-
-
 def normal(*shape, dtype=np.float64):
     return np.random.default_rng(0).standard_normal(shape).astype(dtype)
 
@@ -53,7 +41,7 @@ def normal(*shape, dtype=np.float64):
 
 
 @pytest.fixture
-def blas_threads_of_products(monkeypatch):
+def blas_threads_of_products(monkeypatch, blas_threads):
     """How many threads BLAS had in each product, of which none is too small to matter."""
     monkeypatch.setattr(products, "_ALONE", 0)
     found = []
@@ -67,7 +55,9 @@ def blas_threads_of_products(monkeypatch):
     return found
 
 
-def test_a_product_that_is_too_small_to_share_holds_blas_to_one_thread(blas_threads_of_products, blas_of_two_threads):
+def test_a_product_that_is_too_small_to_share_holds_blas_to_one_thread(
+    blas_threads_of_products, blas_of_two_threads, blas_threads
+):
     products.matmul(normal(3, 4), normal(4, 5))
     assert blas_threads_of_products == [1]
     assert set(blas_threads()) == {2}
@@ -406,7 +396,7 @@ def test_a_large_product_is_cut_into_as_many_parts_as_are_worth_a_thread(monkeyp
 @pytest.mark.parametrize(("shape_a", "shape_b"), [((4, 5), (4, 3)), ((2, 4, 5), (3, 5, 6)), ((3, 4, 5), (3, 4, 6))])
 @pytest.mark.parametrize("size", ["small", "shared"])
 def test_factors_that_do_not_fit_are_refused_and_blas_gets_its_threads_back(
-    size, shape_a, shape_b, request, blas_of_two_threads
+    size, shape_a, shape_b, request, blas_of_two_threads, blas_threads
 ):
     if size == "shared":
         request.getfixturevalue("shared")

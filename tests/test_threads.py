@@ -21,17 +21,6 @@ from tinygrad_nlp import threads
 TIMEOUT = 30  # seconds: only a deadlock takes that long
 
 
-@pytest.fixture
-def blas_of_two_threads():
-    """Two threads for BLAS, however many there are outside."""
-    with threadpoolctl.threadpool_limits(2, "blas"):
-        yield
-
-
-def blas_threads():
-    return [library.get_num_threads() for library in threads.blas()]
-
-
 # --- slices -----------------------------------------------------------------------------------------------------------
 
 
@@ -254,7 +243,7 @@ for _ in range(10):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_blas_has_one_thread_inside_and_as_many_as_before_outside(fails, blas_of_two_threads):
+def test_blas_has_one_thread_inside_and_as_many_as_before_outside(fails, blas_of_two_threads, blas_threads):
     def work(_):
         if fails:
             raise ArithmeticError
@@ -272,7 +261,7 @@ def test_blas_has_one_thread_inside_and_as_many_as_before_outside(fails, blas_of
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_of_two_users_at_once_the_last_gives_blas_its_threads_back(fails, blas_of_two_threads):
+def test_of_two_users_at_once_the_last_gives_blas_its_threads_back(fails, blas_of_two_threads, blas_threads):
     both_in, first_out = threading.Barrier(2, timeout=TIMEOUT), threading.Event()
     seen = []
 
@@ -299,7 +288,7 @@ def test_of_two_users_at_once_the_last_gives_blas_its_threads_back(fails, blas_o
         assert set(blas_threads()) == {2}
 
 
-def test_the_user_can_still_set_blas_after_another_thread_has_held_it():
+def test_the_user_can_still_set_blas_after_another_thread_has_held_it(blas_threads):
     with threadpoolctl.threadpool_limits(2, "blas"), ThreadPoolExecutor(1) as pool:
         pool.submit(threads.side_by_side, abs, [1, 2]).result()
         with threadpoolctl.threadpool_limits(3, "blas"):

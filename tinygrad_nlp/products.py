@@ -101,8 +101,9 @@ def _product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None) -> np.ndarray
     if m * k * n > _UNCOPIED and min(m, n) > 1 and a.ndim == 2 and _has_small_kernels():
         floats = all(x is None or x.dtype == np.float32 for x in (a, b, out))
         fit = k == b.shape[-2] and b.size > 0 and (out is None or out.shape == (*b.shape[:-2], m, n))
-        lie_well = (_is_transposed(a) or _lies_in_rows(a)) and _lies_in_rows(b) and b.strides[-2] % _PAGE
-        pieces = _size_of_pieces(m, k, n, b.size, _is_transposed(a)) if floats and fit and lie_well else None
+        transposed = _is_transposed(a)
+        lie_well = (transposed or _lies_in_rows(a)) and _lies_in_rows(b) and b.strides[-2] % _PAGE
+        pieces = _size_of_pieces(m, k, n, b.size, transposed) if floats and fit and lie_well else None
         if pieces:
             return _in_pieces(a, b, out, *pieces)
     return np.matmul(a, b, out=out)
