@@ -178,6 +178,30 @@ def test_within_shared_work_products_are_not_shared(shared):
     assert not shared
 
 
+@pytest.mark.parametrize(
+    ("rows", "plain", "plain_in_shared_work"), [(64, True, True), (65, False, True), (245, False, False)]
+)
+def test_a_loop_calls_numpy_where_matmul_would_do_no_more(rows, plain, plain_in_shared_work):
+    """64 and 244 rows times (64, 64) are 2¹⁸ and just below 10⁶ multiplications."""
+    a, b, out = normal(rows, 64), normal(64, 64), np.empty((rows, 64))
+    chosen = [products.multiplier(b, out), *threads.side_by_side(lambda _: products.multiplier(b, out), [0, 1])]
+    with threads.blas_alone():
+        chosen.append(products.multiplier(b, out))
+    assert [f is np.ndarray.dot for f in chosen] == [plain, *[plain_in_shared_work] * 3]
+    for multiply in chosen:
+        out[...] = np.nan
+        multiply(a, b, out)
+        np.testing.assert_allclose(out, a @ b, rtol=1e-12, atol=1e-12)
+
+
+def test_a_loop_over_other_arrays_calls_matmul():
+    b, out = normal(4, 4), np.empty((3, 4), np.float32)
+    multiply = products.multiplier(b, out)
+    multiply(normal(3, 4, dtype=np.float32), b, out)  # NumPy's dot would not take another dtype
+    assert multiply is products.matmul
+    assert products.multiplier(tn.Variable(b), tn.Variable(out)) is products.matmul
+
+
 @pytest.fixture
 def pieces(monkeypatch):
     """Products of more than 40 multiplications are made in pieces; gives how many rows, columns and terms those had."""
