@@ -19,8 +19,8 @@ from .cross_entropy import CrossEntropy
 _ROWS = 384  # of a block: each block reads and writes the gradient of all weights
 _BLOCK = 2**22  # logits, of a block of many words: 16 MB of float32
 _FEWEST_ROWS = 64  # of a block, however many words
-_IN_CACHE = 2**18  # logits, of a block of few words: a megabyte
-_FEW_WORDS = 256  # fewer than these are less than the features, as a rule
+_IN_CACHE = 2**19  # logits, of a block of few words: two megabytes
+_FEW_WORDS = 256  # fewer than these are less than the features, as a rule, and all in one share
 _MANY_WORDS = 1024  # for one thread
 _WORK = 2**22  # multiplications, for one thread
 
@@ -61,10 +61,10 @@ class LinearCrossEntropy(Fused):
         rows = in_order.reshape(len(self.targets), x.shape[-1])
         # int64, in which places in memory can be reckoned
         targets = self.targets.astype(np.int64, copy=False).reshape(x.shape[:-1]).transpose(axes).reshape(-1)
-        counted = xp.flatnonzero(targets != self.ignore_index)
-        all_count = len(counted) == len(rows)
+        counts = targets != self.ignore_index
+        all_count = bool(counts.all())
         if not all_count:
-            rows, targets = rows[counted], targets[counted]
+            rows, targets = rows[counts], targets[counts]
         dx = xp.empty_like(rows) if to_x else None
         losses = xp.empty(len(rows), x.dtype)
         most = max(_IN_CACHE // len(weight), min(_ROWS, _BLOCK // len(weight)), _FEWEST_ROWS)
@@ -95,7 +95,7 @@ class LinearCrossEntropy(Fused):
         if dx is not None:
             if not all_count:
                 of_counted, dx = dx, xp.zeros((len(self.targets), x.shape[-1]), x.dtype)
-                dx[counted] = of_counted
+                dx[counts] = of_counted
             dx = dx.reshape(in_order.shape).transpose(*np.argsort(axes), -1)
         self.saved = dx, _sum([team.dweight for team in teams]), _sum([team.dbias for team in teams])
         return half_again(losses.sum() / max(len(rows), 1), like)
@@ -172,13 +172,13 @@ class _Share:
     Attributes:
         few: whether the words are so few that each block's `factor` is left to the gradient of the logits.
         logits: (n, words); less the shift, then their exponentials, then the gradient, over `factor` of many words.
-        hits: (h,), the rows whose target is one of these words.
-        places: (h,), where in `flat`, the memory of the logits, their targets are.
+        hits: (h,), the rows whose target is one of these words; where words are few, the slice of all.
+        places: (h,), where in the logits, as one row, their targets are.
         at_hits: (h,), their targets' logits less the shift.
     """
 
     logits: Array
-    hits: Array
+    hits: Any
     places: Array
     at_hits: Array
 
@@ -187,21 +187,19 @@ class _Share:
     ) -> None:
         self.words, self.weight = words, weight[words]
         self.few = len(self.weight) < _FEW_WORDS
+        # A product of few words is made in small ones, which take their factors as they lie: so they shall lie well.
+        self.weight_t = self.weight.T.copy() if self.few else self.weight.T
         self.bias = None if bias is None else bias[words]
         self.dweight = None if dweight is None else dweight[words]
         self.dbias = None if dbias is None else dbias[words]
-        self.flat = get_array_module(weight).empty(0, weight.dtype)
-        self.memory = self.flat.reshape(0, len(self.weight))
+        self.memory = get_array_module(weight).empty((0, len(self.weight)), weight.dtype)
         self.first = True
 
     def make_logits(self, x: Array) -> None:
         """Write W x + b of a block (n, D) to `logits`."""
         if len(self.memory) < len(x):  # one more than needed: blocks differ by a row
-            rows, words = len(x) + 1, len(self.weight)
-            self.flat = get_array_module(x).empty(rows * words, x.dtype)
-            # Of few words the rows of memory are short; their columns are what NumPy's loops are better passed along.
-            self.memory = self.flat.reshape(words, rows).T if self.few else self.flat.reshape(rows, words)
-        self.logits = matmul(x, self.weight.T, out=self.memory[: len(x)])
+            self.memory = get_array_module(x).empty((len(x) + 1, len(self.weight)), x.dtype)
+        self.logits = matmul(x, self.weight_t, out=self.memory[: len(x)])
         if self.bias is not None:
             self.logits += self.bias
 
@@ -222,10 +220,13 @@ class _Share:
         else:
             self.logits -= shift
         logits = self.logits
-        self.hits = xp.flatnonzero((targets >= self.words.start) & (targets < self.words.stop))
-        to_next_row, to_next_word = (stride // logits.itemsize for stride in logits.strides)
-        self.places = to_next_row * self.hits + to_next_word * (targets[self.hits] - self.words.start)
-        self.at_hits = self.flat[self.places]
+        if self.few:  # this share has all of them
+            self.hits = slice(None)
+        else:
+            self.hits = xp.flatnonzero((targets >= self.words.start) & (targets < self.words.stop))
+        rows = xp.arange(len(targets))[self.hits]
+        self.places = logits.shape[1] * rows + (targets[self.hits] - self.words.start)
+        self.at_hits = logits.reshape(-1)[self.places]
         with np.errstate(over="ignore" if shift is None else None):
             xp.exp(logits, out=logits)
             return matmul(logits, xp.ones((logits.shape[1], 1), logits.dtype))  # in a third of the time of sum()
@@ -237,11 +238,12 @@ class _Share:
         each row, is left to x and to the products where they are smaller.
         """
         gradient = self.logits
-        self.flat[self.places] -= sums[self.hits, 0]
+        gradient.reshape(-1)[self.places] -= sums[self.hits, 0]
         if self.few:
             gradient *= factor
         if self.dbias is not None:
-            of_block = gradient.sum(axis=0) if self.few else factor[:, 0] @ gradient
+            of_rows = get_array_module(x).ones_like(factor) if self.few else factor
+            of_block = of_rows[:, 0] @ gradient
             self.dbias[...] = of_block if self.first else self.dbias + of_block
         if self.dweight is not None:
             x = x if self.few else x * factor
