@@ -171,9 +171,9 @@ def test_a_saved_array_that_was_changed_unseen_is_found(change):
 @pytest.mark.parametrize(
     ("cell", "kept"),
     [
-        *itertools.product(["rnn", "lstm", "gru", "gru of Cho"], ["z", "mask", "dropped"]),
-        *itertools.product(["rnn", "gru", "gru of Cho"], ["h"]),
+        *itertools.product(["rnn", "lstm", "gru", "gru of Cho"], ["x", "h", "seen", "mask", "dropped"]),
         *itertools.product(["lstm", "gru", "gru of Cho"], ["states"]),
+        ("gru of Cho", "reset"),
     ],
 )
 def test_what_a_recurrent_kernel_keeps_is_held_to_a_checksum_too(cell, kept):

@@ -18,7 +18,7 @@ from tinygrad_nlp import Variable
 from tinygrad_nlp.autograd import Fused, engine
 from tinygrad_nlp.nn import functional as F
 from tinygrad_nlp.nn import fused
-from tinygrad_nlp.nn.fused import attention, linear_cross_entropy, lstm, recurrence, rnn
+from tinygrad_nlp.nn.fused import attention, linear_cross_entropy, lstm, recurrence
 from tinygrad_nlp.threads import slices
 
 
@@ -141,10 +141,9 @@ def cut(parts, large=False):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recurrence, "_LARGE_BATCH", 0 if large else 64)
         patch.setattr(recurrence, "_LARGE_WEIGHT", 0 if large else 2**17)
-        patch.setattr(recurrence, "_NARROW", 0 if large else 128)
+        patch.setattr(recurrence, "_NARROW", 0 if large and parts == 1 else 128)
         patch.setattr(recurrence, "count", lambda: parts)
         patch.setattr(lstm, "_AT_ONCE", 1 if large else 8)
-        patch.setattr(rnn, "_AT_ONCE", 1 if large else 8)
         patch.setattr(linear_cross_entropy, "_BLOCK", 1)
         patch.setattr(linear_cross_entropy, "_IN_CACHE", 1)
         patch.setattr(linear_cross_entropy, "_FEWEST_ROWS", 2)
@@ -473,6 +472,41 @@ def test_a_large_batch_is_cut_into_one_part_per_core(monkeypatch):
         outputs = function(*inputs)
         results.append([*outputs, *tn.grad(outputs, inputs, normal_like(outputs))])
     assert_all_close(*results, atol=1e-8)
+
+
+@pytest.mark.usefixtures("blas_of_two_threads")
+@pytest.mark.parametrize("function", [fused.RNN, fused.LSTM, fused.GRU])
+@pytest.mark.parametrize(("hidden", "features"), [(32, 28), (64, 3)])
+def test_batches_of_real_size_have_the_gradients_of_the_definition(function, hidden, features):
+    """Of letters, and of few numbers, in float32: products of parts, in pieces, and of all steps at once."""
+    states, gates = {fused.RNN: (1, 1), fused.LSTM: (2, 4), fused.GRU: (1, 3)}[function]
+    rng, n, wide = np.random.default_rng(0), 300, gates * hidden
+    shapes = [(n, 4, features), *[(n, hidden)] * states, (wide, features), (wide, hidden), (wide,), (wide,)]
+    arrays = [rng.standard_normal(shape, np.float32) / 4 for shape in shapes]
+    case = Case(function, ())
+    results = []
+    for run, dtype in ((case.run, np.float32), (case.define, np.float64)):
+        inputs = leaves([x.astype(dtype) for x in arrays])
+        outputs = run(*inputs)
+        results.append([y.data for y in outputs] + list(tn.grad(outputs, inputs, normal_like(outputs))))
+    for actual, desired in zip(*results, strict=True):
+        np.testing.assert_allclose(actual, desired, rtol=1e-4, atol=1e-5 * abs(desired).max())
+
+
+@pytest.mark.parametrize("function", [fused.RNN, fused.LSTM, fused.GRU])
+def test_float16_rounds_the_gradients_of_long_sequences_once(function):
+    """Not the sum of each step: in float16, 1 is lost beside 2,048."""
+    states, gates = {fused.RNN: (1, 1), fused.LSTM: (2, 4), fused.GRU: (1, 3)}[function]
+    rng, n, steps, hidden = np.random.default_rng(0), 64, 200, 8
+    shapes = [(n, steps, 4), *[(n, hidden)] * states, (gates * hidden, 4), (gates * hidden, hidden), (gates * hidden,)]
+    arrays = [(rng.standard_normal(shape) / 4).astype(np.float16) for shape in [*shapes, shapes[-1]]]
+    gradients = []
+    for dtype in (np.float16, np.float64):
+        inputs = leaves([x.astype(dtype) for x in arrays])
+        hs, *_ = function()(*inputs)
+        gradients.append(tn.grad(hs, inputs[1 + states :], np.full(hs.shape, 1e-3, dtype)))
+    for half, exact in zip(*gradients, strict=True):
+        np.testing.assert_allclose(half, exact, rtol=0, atol=1.5e-3 * abs(exact).max())
 
 
 # --- attention --------------------------------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ def lstm(
         recurrent_mask: (N, H), what h_{t-1} is multiplied by before the product with W_hh; see `rnn`.
 
     Returns:
-        The outputs h_1 … h_T (N, T, H), and the last state (h, c), each (N, H).
+        The outputs h_1 … h_T (N, T, H), whose memory backward reads, and the last state (h, c), each (N, H).
 
     Raises:
         ValueError: shapes that do not fit, or no steps; the message names the argument.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...autograd.ops import linear, sigmoid, split, tanh
 from ...backend import Array, get_array_module, has_kernels, launch
 from ...products import matmul
-from .recurrence import Part, Recurrence, sigmoid_from_tanh, weight_of_step
+from .recurrence import Part, Recurrence, as_matrix, gradient_of_weight, sigmoid_from_tanh, weight_of_step
 
 
 class GRU(Recurrence):
@@ -79,13 +79,13 @@ class _Part(Part):
     states: Array
 
     def begin(self, keep: bool, *others: Array) -> None:
-        xp = get_array_module(self.z)
-        size = self.z.shape[1], self.hidden
-        self.states = xp.empty((self.steps if keep else 1, self.gates, *size), self.z.dtype)
-        self.difference, self.product = xp.empty(size, self.z.dtype), xp.empty(size, self.z.dtype)
+        xp = get_array_module(self.x)
+        size = self.x.shape[1], self.hidden
+        self.states = xp.empty((self.steps if keep else 1, self.gates, *size), self.x.dtype)
+        self.difference, self.product = xp.empty((2, *size), self.x.dtype)
 
     def saved_arrays(self) -> tuple[Array | None, ...]:
-        return *super().saved_arrays(), self.h, self.states
+        return *super().saved_arrays(), self.states
 
     def blend(self, t: int, n: Array, z: Array) -> None:
         """h after step t."""
@@ -94,25 +94,19 @@ class _Part(Part):
         self.difference *= z
         xp.add(n, self.difference, out=self.h[t + 1])
 
-    def begin_back(self) -> None:
-        xp = get_array_module(self.z)
-        size = self.z.shape[1], self.hidden
-        self.dgates = xp.empty((self.steps, size[0], self.gates * size[1]), self.z.dtype)
-        self.slopes, self.through = xp.empty((2, *size), self.z.dtype), xp.empty(size, self.z.dtype)
-
-    def blend_back(self, t: int, dh: Array, n: Array, sigmoids: Array, dn: Array, dz: Array) -> None:
+    def blend_back(self, t: int, dh: Array, n: Array, sigmoids: Array, dn: Array, dz: Array, slopes: Array) -> None:
         """From dh to the gradients of what goes into n and z, and to the part of dh that passes by them, in place.
 
-        The slopes of r and z (2, n, H) are left in `slopes`.
+        The slopes of r and z are written to `slopes`, (2, n, H).
         """
         xp = get_array_module(n)
         z = sigmoids[1]
-        xp.multiply(sigmoids, sigmoids, out=self.slopes)
-        xp.subtract(sigmoids, self.slopes, out=self.slopes)
+        xp.multiply(sigmoids, sigmoids, out=slopes)
+        xp.subtract(sigmoids, slopes, out=slopes)
         # dz = dh (h - n)
         xp.subtract(self.h[t], n, out=self.difference)
         self.difference *= dh
-        xp.multiply(self.difference, self.slopes[1], out=dz)
+        xp.multiply(self.difference, slopes[1], out=dz)
         # dn = dh (1 - z), and its slope 1 - n²
         xp.multiply(dh, z, out=self.product)
         dh -= self.product
@@ -133,116 +127,117 @@ class _ResetAfter(_Part):
 
     def begin(self, keep: bool, *others: Array) -> None:
         super().begin(keep)
-        self.inputs = self.all_steps(self.weight[:3, self.hidden :]) if self.hoists() else None
-        self.in_one = has_kernels(self.z)  # a kernel of CUDA does a step
+        self.in_one = has_kernels(self.x)  # a kernel of CUDA does a step
 
-    def step(self, t: int) -> None:
-        xp = get_array_module(self.z)
-        hidden, weight, z = self.hidden, self.weight, self.z[t]
-        state = self.states[t % len(self.states)]
-        n, sigmoids, n_h = state[0], state[1:3], state[3]
-        if self.inputs is None:
-            matmul(z, weight[1:3], out=sigmoids)
-            matmul(z[:, : hidden + 1], weight[3, : hidden + 1], out=n_h)
-            n_x = matmul(z[:, hidden:], weight[0, hidden:], out=n)
-        else:
-            matmul(z[:, :hidden], weight[1:, :hidden], out=state[1:])
-            sigmoids += self.inputs[1:, t]
-            n_h += weight[3, hidden]
-            n_x = self.inputs[0, t]
-        if self.in_one:
-            h, h_new = self.h[t], self.h[t + 1]
-            launch("gru.forward", n.size, n, state, n_x, h, h_new)
-            return
-        xp.tanh(sigmoids, out=sigmoids)
-        sigmoid_from_tanh(sigmoids)
-        xp.multiply(sigmoids[0], n_h, out=self.product)
-        xp.add(n_x, self.product, out=n)
-        xp.tanh(n, out=n)
-        self.blend(t, n, sigmoids[1])
+    def forward_steps(self) -> Iterator[None]:
+        xp = get_array_module(self.x)
+        hidden, weight, z = self.hidden, self.weight, self.z
+        inputs: Array = self.all_steps(weight[:3, hidden:]) if z is None else None
+        for t, seen in enumerate(self.seen):
+            state = self.states[t % len(self.states)]
+            n, sigmoids, n_h = state[0], state[1:3], state[3]
+            if z is not None:
+                matmul(z[t], weight[1:3], sigmoids)
+                matmul(z[t, :, : hidden + 1], weight[3, : hidden + 1], n_h)
+                n_x = matmul(self.x[t], weight[0, hidden:], self.product)
+            else:
+                matmul(seen, weight[1:, :hidden], state[1:])
+                sigmoids += inputs[t, 1:]
+                n_h += weight[3, hidden]
+                n_x = inputs[t, 0]
+            if self.in_one:
+                launch("gru.forward", n.size, n, state, n_x, self.h[t], self.h[t + 1])
+                yield
+                continue
+            xp.tanh(sigmoids, out=sigmoids)
+            sigmoid_from_tanh(sigmoids)
+            xp.multiply(sigmoids[0], n_h, out=n)
+            n += n_x
+            xp.tanh(n, out=n)
+            self.blend(t, n, sigmoids[1])
+            yield
 
-    def step_back(self, t: int, dh: Array, *others: Array) -> None:
-        xp = get_array_module(self.z)
-        state, dgates = self.states[t], self.dgates[t]
-        if self.in_one:
-            launch("gru.backward", dh.size, dh, self.hidden, state, self.h[t], dh, dgates)
-        else:
-            n, r, _, n_h = state
-            dn, dr, dz, dn_h = self.by_gates(t)
-            self.blend_back(t, dh, n, state[1:3], dn, dz)
-            xp.multiply(dn, r, out=dn_h)
-            xp.multiply(dn, n_h, out=self.product)
-            xp.multiply(self.product, self.slopes[0], out=dr)
-        if t > 0 or self.first_is_wanted:
-            matmul(dgates[:, self.hidden :], self.weight_hh, out=self.through)
-            self.add_through(dh, self.through)
+    def backward_steps(self, dh: Array, *others: Array) -> Iterator[None]:
+        xp = get_array_module(self.x)
+        through, slopes, of_gates = xp.empty_like(dh), xp.empty((2, *dh.shape), dh.dtype), self.by_gates()
+        for t in reversed(range(self.steps)):
+            state, dgates = self.states[t], self.dgates[t]
+            if self.in_one:
+                launch("gru.backward", dh.size, dh, self.hidden, state, self.h[t], dh, dgates)
+            else:
+                n, r, _, n_h = state
+                dn, dr, dz, dn_h = of_gates[t]
+                self.blend_back(t, dh, n, state[1:3], dn, dz, slopes)
+                xp.multiply(dn, r, out=dn_h)
+                xp.multiply(dn, n_h, out=self.product)
+                xp.multiply(self.product, slopes[0], out=dr)
+            if t > 0 or self.first_is_wanted:
+                self.multiply(dgates[:, self.hidden :], self.weight_hh, through)
+                self.add_through(dh, through)
+            yield
 
     def input_gradient(self, weight_ih: Array) -> Array:
-        into = self.into_products()[:, : 3 * self.hidden]
-        return matmul(into, get_array_module(into).roll(weight_ih, self.hidden, axis=0))  # n first
+        xp = get_array_module(self.dgates)
+        return matmul(as_matrix(self.dgates)[:, : 3 * self.hidden], xp.roll(weight_ih, self.hidden, axis=0))  # n first
 
     def weight_gradients(self) -> tuple[Array, ...]:
-        hidden, into = self.hidden, self.into_products()
-        recurrent = matmul(into[:, hidden:].T, self.flat(0, hidden + 1))
-        inputs = matmul(into[:, : 3 * hidden].T, self.flat(hidden, self.end))
-        inputs = get_array_module(into).roll(inputs, -hidden, axis=0)  # n last
+        hidden = self.hidden
+        recurrent = gradient_of_weight(self.dgates[:, :, hidden:], self.joined(1))
+        inputs = gradient_of_weight(self.dgates[:, :, : 3 * hidden], self.x)
+        inputs = get_array_module(inputs).roll(inputs, -hidden, axis=0)  # n last
         return inputs[:, 1:], recurrent[:, :hidden], inputs[:, 0], recurrent[:, hidden]
 
 
 class _ResetBefore(_Part):
-    """n = tanh(n_x + W_hn (r h)). z has further columns for r h: [h, 1, x, r h]."""
+    """n = tanh(n_x + W_hn (r h)). `reset` (T, n, H) is r h at each step."""
 
-    further = 1
+    joins = False
 
     def begin(self, keep: bool, *others: Array) -> None:
         super().begin(keep)
-        xp = get_array_module(self.z)
-        hidden = self.hidden
-        self.inputs = self.all_steps(self.weight[:, hidden:]) if self.hoists() else None
-        of_n = self.weight[2]
-        self.weight_n = xp.concatenate((of_n[hidden:], of_n[:hidden]))  # of 1, x, r h
+        self.reset = get_array_module(self.x).empty((len(self.states), *self.states.shape[2:]), self.x.dtype)
 
-    def step(self, t: int) -> None:
-        xp = get_array_module(self.z)
-        hidden = self.hidden
-        z, state = self.z[t], self.states[t % len(self.states)]
-        sigmoids, n, reset = state[:2], state[2], z[:, self.end :]
-        self.affine(t, sigmoids)
-        xp.tanh(sigmoids, out=sigmoids)
-        sigmoid_from_tanh(sigmoids)
-        xp.multiply(sigmoids[0], z[:, :hidden], out=reset)
-        if self.inputs is None:
-            matmul(z[:, hidden:], self.weight_n, out=n)
-        else:
-            matmul(reset, self.weight_n[-hidden:], out=n)
-            n += self.inputs[2, t]
-        xp.tanh(n, out=n)
-        self.blend(t, n, sigmoids[1])
+    def saved_arrays(self) -> tuple[Array | None, ...]:
+        return *super().saved_arrays(), self.reset
 
-    def step_back(self, t: int, dh: Array, *others: Array) -> None:
-        xp = get_array_module(self.z)
-        state, dgates, sigmoids = self.states[t], self.dgates[t], 2 * self.hidden
-        r, _, n = state
-        dr, dz, dn = self.by_gates(t)
-        self.blend_back(t, dh, n, state[:2], dn, dz)
-        dreset = matmul(dn, self.weight_hh[sigmoids:], out=self.product)
-        xp.multiply(dreset, self.z[t, :, : self.hidden], out=self.difference)
-        xp.multiply(self.difference, self.slopes[0], out=dr)
-        matmul(dgates[:, :sigmoids], self.weight_hh[:sigmoids], out=self.through)
-        dreset *= r
-        self.through += dreset
-        self.add_through(dh, self.through)
+    def forward_steps(self) -> Iterator[None]:
+        xp = get_array_module(self.x)
+        weight = self.weight[:, : self.hidden]
+        inputs = self.all_steps(self.weight[:, self.hidden :])
+        for t, (seen, from_x) in enumerate(zip(self.seen, inputs, strict=True)):
+            state, reset = self.states[t % len(self.states)], self.reset[t % len(self.states)]
+            sigmoids, n = state[:2], state[2]
+            matmul(seen, weight[:2], out=sigmoids)
+            sigmoids += from_x[:2]
+            xp.tanh(sigmoids, out=sigmoids)
+            sigmoid_from_tanh(sigmoids)
+            xp.multiply(sigmoids[0], seen, out=reset)
+            matmul(reset, weight[2], out=n)
+            n += from_x[2]
+            xp.tanh(n, out=n)
+            self.blend(t, n, sigmoids[1])
+            yield
+
+    def backward_steps(self, dh: Array, *others: Array) -> Iterator[None]:
+        xp = get_array_module(self.x)
+        through, slopes, of_gates = xp.empty_like(dh), xp.empty((2, *dh.shape), dh.dtype), self.by_gates()
+        of_sigmoids = 2 * self.hidden
+        for t in reversed(range(self.steps)):
+            state, dgates = self.states[t], self.dgates[t]
+            r, _, n = state
+            dr, dz, dn = of_gates[t]
+            self.blend_back(t, dh, n, state[:2], dn, dz, slopes)
+            dreset = matmul(dn, self.weight_hh[of_sigmoids:], out=self.product)
+            xp.multiply(dreset, self.seen[t], out=self.difference)
+            xp.multiply(self.difference, slopes[0], out=dr)
+            matmul(dgates[:, :of_sigmoids], self.weight_hh[:of_sigmoids], out=through)
+            dreset *= r
+            through += dreset
+            self.add_through(dh, through)
+            yield
 
     def weight_gradients(self) -> tuple[Array, ...]:
-        xp = get_array_module(self.z)
-        hidden, into = self.hidden, self.into_products()
-        of_sigmoids = matmul(into[:, : 2 * hidden].T, self.flat(0, self.end))
-        of_n = matmul(into[:, 2 * hidden :].T, self.flat(hidden, self.end + hidden))
-        x_end = self.end - hidden
-        dbias = xp.concatenate((of_sigmoids[:, hidden], of_n[:, 0]))
-        return (
-            xp.concatenate((of_sigmoids[:, hidden + 1 :], of_n[:, 1:x_end])),
-            xp.concatenate((of_sigmoids[:, :hidden], of_n[:, x_end:])),
-            dbias,
-            dbias,
-        )
+        of_x, sigmoids = gradient_of_weight(self.dgates, self.x), 2 * self.hidden
+        of_h = gradient_of_weight(self.dgates[:, :, :sigmoids], self.seen)
+        of_reset = gradient_of_weight(self.dgates[:, :, sigmoids:], self.reset)
+        return of_x[:, 1:], get_array_module(of_x).concatenate((of_h, of_reset)), of_x[:, 0], of_x[:, 0]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...autograd.ops import linear, sigmoid, split, tanh
 from ...backend import Array, get_array_module, has_kernels, launch
+from ...products import matmul
 from .recurrence import Part, Recurrence, sigmoid_from_tanh, weight_of_step
 
 _AT_ONCE = 2**14  # elements of h: of as many steps of a small batch are the factors of backward made at once
@@ -117,14 +118,12 @@ class _Part(Part):
         self.sigmoids = self.gates - 1
 
     def begin(self, keep: bool, *others: Array) -> None:
-        super().begin(keep)
-        xp = get_array_module(self.z)
-        size, dtype = (self.z.shape[1], self.hidden), self.z.dtype
+        xp = get_array_module(self.x)
+        size, dtype = (self.x.shape[1], self.hidden), self.x.dtype
         # Whether a kernel of CUDA does a step.
-        self.in_one = self.sigmoids == 3 and self.peepholes is None and has_kernels(self.z)
+        self.in_one = self.sigmoids == 3 and self.peepholes is None and has_kernels(self.x)
         kept = self.steps if keep else 1  # without a backward, the arrays of two steps serve all
         self.states = xp.empty((kept + 1, self.sigmoids + 3, *size), dtype)
-        self.products = xp.empty((2, *size), dtype)
         (c,) = others
         self.cell(0)[...] = c
 
@@ -138,83 +137,87 @@ class _Part(Part):
     def saved_arrays(self) -> tuple[Array | None, ...]:
         return *super().saved_arrays(), self.states
 
-    def step(self, t: int) -> None:
-        xp, s = get_array_module(self.z), self.sigmoids
-        state, c_new, h_new = self.states[t % len(self.states)], self.cell(t + 1), self.h[t + 1]
-        gates, o, tanh_c, c = state[: s + 1], state[s - 1], state[2 * s - 1], state[4]
-        self.affine(t, gates)
-        if self.in_one:
-            launch("lstm.forward", c.size, c, state, c_new, h_new)
-            return
-        if self.peepholes is None:
-            xp.tanh(gates, out=gates)
-            sigmoid_from_tanh(gates[:s])
-        else:
-            gates[: s - 1] += 0.5 * self.peepholes[:-1] * c
-            for sums in (gates[: s - 1], gates[s:]):
-                xp.tanh(sums, out=sums)
-            sigmoid_from_tanh(gates[: s - 1])
-        if s == 3:  # [i, f] times [g, c]
-            xp.multiply(state[:2], state[3:5], out=self.products)
-            xp.add(self.products[0], self.products[1], out=c_new)
-        else:
-            xp.multiply(state[0], state[2], out=self.products[0])
-            xp.add(self.products[0], c, out=c_new)
-        if self.peepholes is not None:
-            o += 0.5 * self.peepholes[-1] * c_new
-            xp.tanh(o, out=o)
-            sigmoid_from_tanh(o)
-        xp.tanh(c_new, out=tanh_c)
-        xp.multiply(o, tanh_c, out=h_new)
+    def forward_steps(self) -> Iterator[None]:
+        xp, s, z = get_array_module(self.x), self.sigmoids, self.z
+        inputs: Array = self.all_steps(self.weight[:, self.hidden :]) if z is None else None
+        recurrent = self.weight[:, : self.hidden]
+        products = xp.empty((2, self.x.shape[1], self.hidden), self.x.dtype)
+        for t, h_new in enumerate(self.h[1:]):
+            state, c_new = self.states[t % len(self.states)], self.cell(t + 1)
+            gates, o, tanh_c, c = state[: s + 1], state[s - 1], state[2 * s - 1], state[4]
+            if z is not None:
+                matmul(z[t], self.weight, gates)
+            else:
+                matmul(self.seen[t], recurrent, gates)
+                gates += inputs[t]
+            if self.in_one:
+                launch("lstm.forward", c.size, c, state, c_new, h_new)
+                yield
+                continue
+            if self.peepholes is None:
+                xp.tanh(gates, out=gates)
+                sigmoid_from_tanh(gates[:s])
+            else:
+                gates[: s - 1] += 0.5 * self.peepholes[:-1] * c
+                for sums in (gates[: s - 1], gates[s:]):
+                    xp.tanh(sums, out=sums)
+                sigmoid_from_tanh(gates[: s - 1])
+            if s == 3:  # [i, f] times [g, c]
+                xp.multiply(state[:2], state[3:5], out=products)
+                xp.add(products[0], products[1], out=c_new)
+            else:
+                xp.multiply(state[0], state[2], out=products[0])
+                xp.add(products[0], c, out=c_new)
+            if self.peepholes is not None:
+                o += 0.5 * self.peepholes[-1] * c_new
+                xp.tanh(o, out=o)
+                sigmoid_from_tanh(o)
+            xp.tanh(c_new, out=tanh_c)
+            xp.multiply(o, tanh_c, out=h_new)
+            yield
 
-    def begin_back(self) -> None:
-        xp = get_array_module(self.z)
-        size, dtype = (self.z.shape[1], self.hidden), self.z.dtype
-        self.dgates = xp.empty((self.steps, size[0], self.gates * size[1]), dtype)
-        self.at_once = self.steps_of(_AT_ONCE)
-        self.of_sigmoids = xp.empty((self.at_once, self.sigmoids, *size), dtype)
-        self.of_tanhs = xp.empty((self.at_once, 2, *size), dtype)
-        self.product = xp.empty(size, dtype)
-
-    def step_back(self, t: int, dh: Array, *others: Array) -> None:
+    def backward_steps(self, dh: Array, *others: Array) -> Iterator[None]:
         (dc,) = others
-        dgates = self.dgates[t]
-        if self.in_one:
-            launch("lstm.backward", dc.size, dc, self.hidden, self.states[t], dh, dc, dgates)
-        else:
-            self.through_gates(t, dh, dc)
-        self.through_product(t, dgates, dh)
+        scratch, of_gates, at_once = get_array_module(dh).empty_like(dh), self.by_gates(), self.steps_of(_AT_ONCE)
+        for t in reversed(range(self.steps)):
+            dgates, place = self.dgates[t], t % at_once
+            if self.in_one:
+                launch("lstm.backward", dc.size, dc, self.hidden, self.states[t], dh, dc, dgates)
+            else:
+                if t == self.steps - 1 or place == at_once - 1:
+                    of_sigmoids, of_tanhs = self.factors(t - place, t + 1)
+                self.through_gates(t, of_sigmoids[place], of_tanhs[place], dh, dc, of_gates[t], scratch)
+            self.through_product(t, dgates, dh)
+            yield
 
-    def prepare_back(self, start: int, stop: int) -> None:
+    def factors(self, start: int, stop: int) -> tuple[Array, Array]:
         """What the gradients of h and c are multiplied with in these steps, on their way to what goes into the gates.
 
-        `of_sigmoids` (steps, σ gates, n, H): g σ'(i) and c σ'(f), with the c before the step, from dc to di and df, and
-        tanh(c) σ'(o), from dh to do. `of_tanhs` (steps, 2, n, H): i tanh'(g), from dc to dg, and o tanh'(c), from dh to
-        dc.
+        Returns:
+            (steps, σ gates, n, H): g σ'(i) and c σ'(f), with the c before the step, from dc to di and df, and tanh(c)
+            σ'(o), from dh to do; (steps, 2, n, H): i tanh'(g), from dc to dg, and o tanh'(c), from dh to dc.
         """
-        if self.in_one:
-            return
-        xp, s = get_array_module(self.z), self.sigmoids
+        xp, s = get_array_module(self.x), self.sigmoids
         states = self.states[start:stop]
         sigmoids, partners = states[:, :s], states[:, s : 2 * s]  # i, f, o and g, c, tanh c
-        of_sigmoids, of_tanhs = self.of_sigmoids[: stop - start], self.of_tanhs[: stop - start]
         # i tanh'(g) = i - (i g) g, and so for o
         ends = slice(None, None, s - 1)
-        products = xp.multiply(sigmoids, partners)
-        xp.multiply(products[:, ends], partners[:, ends], out=of_tanhs)
+        products = sigmoids * partners
+        of_tanhs = products[:, ends] * partners[:, ends]
         xp.subtract(sigmoids[:, ends], of_tanhs, out=of_tanhs)
         # g σ'(i) = (1 - i) (i g), and so for f and o
-        xp.subtract(1, sigmoids, out=of_sigmoids)
+        of_sigmoids = 1 - sigmoids
         of_sigmoids *= products
+        return of_sigmoids, of_tanhs
 
-    def through_gates(self, t: int, dh: Array, dc: Array) -> None:
-        """From dh and dc to `dgates[t]`, and to the dc before the step, in place."""
-        xp, s = get_array_module(self.z), self.sigmoids
-        of_sigmoids, (of_g, of_c) = self.of_sigmoids[t % self.at_once], self.of_tanhs[t % self.at_once]
-        of_gates = self.by_gates(t)
+    def through_gates(
+        self, t: int, of_sigmoids: Array, of_tanhs: Array, dh: Array, dc: Array, of_gates: Array, scratch: Array
+    ) -> None:
+        """From dh and dc to the gradients of the gates (gates, n, H), and to the dc before the step, in place."""
+        xp, s = get_array_module(self.x), self.sigmoids
+        of_g, of_c = of_tanhs
         of_past, dg, do = of_gates[: s - 1], of_gates[s - 1], of_gates[s]
-        xp.multiply(dh, of_c, out=self.product)
-        dc += self.product
+        dc += xp.multiply(dh, of_c, out=scratch)
         xp.multiply(dh, of_sigmoids[-1], out=do)
         if self.peepholes is not None:
             dc += self.peepholes[-1] * do
@@ -231,8 +234,8 @@ class _Part(Part):
             return gradients
         cells = self.states[:, 4]
         xp = get_array_module(cells)
-        of_gates = self.dgates.reshape(*self.dgates.shape[:2], self.gates, self.hidden)
+        of_gates = self.by_gates()
         # i and f see c before the step, o sees it after.
-        of_past = xp.einsum("tngh,tnh->gh", of_gates[:, :, :-2], cells[:-1])
-        of_new = xp.einsum("tnh,tnh->h", of_gates[:, :, -1], cells[1:])
+        of_past = xp.einsum("tgnh,tnh->gh", of_gates[:, :-2], cells[:-1])
+        of_new = xp.einsum("tnh,tnh->h", of_gates[:, -1], cells[1:])
         return *gradients, xp.concatenate((of_past.reshape(-1), of_new))

@@ -11,12 +11,12 @@ import numpy as np
 from ...autograd import Fused, scope
 from ...autograd.ops import stack, unstack, where
 from ...backend import Array, get_array_module
-from ...products import matmul
+from ...products import matmul, multiplier
 from ...threads import blas_alone, count, side_by_side, slices
 
 _LARGE_BATCH = 64  # rows, from which on a product does as much in a moment as one for all steps
 _LARGE_WEIGHT = 2**17  # elements, from which on it pays to share their transposition among threads
-_NARROW = 128  # columns
+_NARROW = 128  # columns of a weight, or of what it is multiplied with
 _APART = 16  # elements by which rows of the weights lie further apart: a power of 2 would fill few places of the cache
 
 
@@ -30,10 +30,12 @@ class Recurrence(Fused):
     - Inside, time comes first, and a gate of a step is one contiguous block, (batch, H). What comes out is a view of
       that, as from PyTorch's layers with `batch_first`.
     - A step of a large batch has one product for each gate, [h, 1, x] · [W_hh, b, W_ih]ᵀ. In a small batch, products
-      are slow: there x W_ihᵀ + b is made for all steps at once, and a step is left with h W_hhᵀ.
+      are slow: there x W_ihᵀ + b is made for all steps at once, and a step is left with h W_hhᵀ. So it is always in an
+      RNN, with its one gate: to add to one takes no longer than to copy h.
     - On the way back, a step is left with the product for h; that for x is made for all steps at once.
     - The weights are transposed once, before the first step: OpenBLAS would take up to three times as long for each.
-    - The gradients of the weights, biases too, are one product for all steps.
+    - The gradients of the weights, biases too, are one product for all steps; where they are narrow, one for each, as
+      small ones take their factors where they lie, and a sum.
     - A large batch is cut into one part per core; the parts run through the time loop side by side.
 
     Args:
@@ -159,7 +161,8 @@ class Recurrence(Fused):
 class Part:
     """Some rows of the batch on their way through time: a kernel.
 
-    A subclass takes one step forward and one back.
+    A subclass takes the steps, forward and back, each up to a `yield`. Between NumPy's calls a thread holds the
+    interpreter, and the others may wait for it: so what can be made before the loop is.
 
     Args:
         rows: which of the batch.
@@ -169,17 +172,19 @@ class Part:
 
     Attributes:
         gates: how many `weight` has.
-        z: (T, n, H + 1 + D): the h that the products see before each step, 1 for the bias, and x. As one matrix
-            (T n, H + 1 + D) it gives the weight gradients.
+        x: (T, n, 1 + D): 1 for the bias, and x.
         h: (T + 1, n, H), before each step and after the last.
-        inputs: (gates, T, n, H), x W_ihᵀ + b of all steps; None in a large batch.
+        seen: (T, n, H), the h that the products see before each step.
+        z: (T, n, H + 1 + D), of which `seen` and `x` are views where a step has one product for both; else None.
         dgates: (T, n, gates H), in backward: the gradients of what goes into σ and tanh.
-        weight_hh: W_hh, (G, H), in backward.
+        weight_hh: W_hh, (G, H), in backward; `multiply` makes products with it.
+        steps: T.
+        hidden: H.
         first_is_wanted: whether backward shall give the gradient of the first state; else step 0 needs no product.
     """
 
-    at_once: int = 1  # in backward: for how many steps together `prepare_back` is called
-    further: int = 0  # columns of z that a subclass wants besides, as many times H
+    joins: ClassVar[bool] = True  # whether a step of a large batch has one product for h and x
+    z: Array | None = None
     dgates: Array
     weight_hh: Array
     first_is_wanted: bool
@@ -197,24 +202,29 @@ class Part:
         """
         xp = get_array_module(x)
         n, self.steps, features = x.shape
-        self.hidden = hidden = state[0].shape[1]
-        self.end = hidden + 1 + features
-        self.z = xp.empty((self.steps, n, self.end + self.further * hidden), x.dtype)
+        self.hidden = state[0].shape[1]
         self.h = h
         h[0] = state[0]
-        self.z[:, :, hidden] = 1
-        inputs = self.z[:, :, hidden + 1 : self.end]
+        if self.joins and n >= _LARGE_BATCH and isinstance(x, np.ndarray):
+            self.z = xp.empty((self.steps, n, self.hidden + 1 + features), x.dtype)
+            self.seen, self.x = self.z[:, :, : self.hidden], self.z[:, :, self.hidden :]
+        else:
+            self.seen = h[:-1] if self.dropped is None else xp.empty((self.steps, n, self.hidden), x.dtype)
+            self.x = xp.empty((self.steps, n, 1 + features), x.dtype)
+        self.x[:, :, 0] = 1
+        inputs = self.x[:, :, 1:]
         inputs[...] = x.swapaxes(0, 1)
         if self.mask is not None:  # see `recurrence`
             xp.copyto(inputs, 0, where=~self.mask.T[:, :, None])
         self.begin(keep, *state[1:])
+        forward = self.forward_steps()
         with blas_alone():
             for t in range(self.steps):
-                if self.dropped is None:
-                    self.z[t, :, :hidden] = h[t]
-                else:
-                    xp.multiply(h[t], self.dropped, out=self.z[t, :, :hidden])
-                self.step(t)
+                if self.dropped is not None:
+                    xp.multiply(h[t], self.dropped, out=self.seen[t])
+                elif self.z is not None:
+                    self.seen[t] = h[t]
+                next(forward)
                 if self.mask is not None:
                     frozen = ~self.mask[:, t, None]
                     for before, after in zip(self.state(t), self.state(t + 1), strict=True):
@@ -222,41 +232,23 @@ class Part:
 
     def begin(self, keep: bool, *others: Array) -> None:
         """Make the arrays of the forward pass, given the first state without its h, arrays (n, H)."""
-        self.inputs = self.all_steps(self.weight[:, self.hidden :]) if self.hoists() else None
 
-    def hoists(self) -> bool:
-        """Whether the input's products of all steps are made at once, and not step by step."""
-        return self.z.shape[1] < _LARGE_BATCH or not isinstance(self.z, np.ndarray)
+    def forward_steps(self) -> Iterator[None]:
+        """From the state before each step to the one after it."""
+        raise NotImplementedError(f"{type(self).__name__}.forward_steps")
 
-    def step(self, t: int) -> None:
-        """From the state before step t to the one after it."""
-        raise NotImplementedError(f"{type(self).__name__}.step")
+    def all_steps(self, weight: Array) -> Array:
+        """x W_ihᵀ + b at all steps, (T, gates, n, H), for [b, W_ih]ᵀ, (gates, 1 + D, H)."""
+        products = matmul(as_matrix(self.x), weight)
+        return products.reshape(len(weight), self.steps, self.x.shape[1], self.hidden).swapaxes(0, 1)
 
     def state(self, t: int) -> tuple[Array, ...]:
         """The state before step t, each (n, H)."""
         return (self.h[t],)
 
     def saved_arrays(self) -> tuple[Array | None, ...]:
-        """What backward reads of forward's arrays, and does not write to; a subclass that reads h adds it."""
-        return self.z, self.mask, self.dropped
-
-    def affine(self, t: int, out: Array) -> None:
-        """h W_hhᵀ + b + x W_ihᵀ of one step, written to (gates, n, H): of the first gates, where it has fewer."""
-        if self.inputs is None:
-            matmul(self.z[t, :, : self.end], self.weight[: len(out)], out=out)
-        else:
-            matmul(self.z[t, :, : self.hidden], self.weight[: len(out), : self.hidden], out=out)
-            out += self.inputs[: len(out), t]
-
-    def all_steps(self, weight: Array) -> Array:
-        """x W_ihᵀ + b at all steps, (gates, T, n, H), for [b, W_ih]ᵀ, (gates, 1 + D, H)."""
-        through = matmul(self.flat(self.hidden, self.end), weight)
-        return through.reshape(len(weight), self.steps, self.z.shape[1], self.hidden)
-
-    def flat(self, start: int, end: int) -> Array:
-        """These columns of z at all steps, as a matrix (T n, end - start): a view."""
-        _, n, size = self.z.shape
-        return self.z.reshape(self.steps * n, size)[:, start:end]
+        """What backward reads of forward's arrays, and does not write to."""
+        return self.x, self.h, self.seen, self.mask, self.dropped
 
     # --- backward -----------------------------------------------------------------------------------------------------
 
@@ -270,72 +262,84 @@ class Part:
         Returns:
             The gradient of the first state, arrays (n, H).
         """
-        xp = get_array_module(self.z)
+        xp = get_array_module(self.x)
         self.weight_hh = weight_hh
-        self.begin_back()
-        dstate = [xp.array(d, self.z.dtype, order="C") for d in dstate]
+        self.dgates = xp.empty((*self.x.shape[:2], self.gates * self.hidden), self.x.dtype)
+        dstate = [xp.array(d, self.x.dtype, order="C") for d in dstate]
+        backward = self.backward_steps(*dstate)
+        dh = dstate[0]
         with blas_alone():
-            for t in reversed(range(self.steps)):
-                if t == self.steps - 1 or (t + 1) % self.at_once == 0:
-                    self.prepare_back(t - t % self.at_once, t + 1)
-                dstate[0] += dhs[:, t]
+            self.multiply = multiplier(weight_hh, dh)
+            for t, from_above in zip(reversed(range(self.steps)), dhs.swapaxes(0, 1)[::-1], strict=True):
+                dh += from_above
                 if self.mask is None:
-                    self.step_back(t, *dstate)
+                    next(backward)
                     continue
                 valid = self.mask[:, t, None]
                 past = [d * ~valid for d in dstate]
                 for d in dstate:
                     d *= valid
-                self.step_back(t, *dstate)
+                next(backward)
                 for d, p in zip(dstate, past, strict=True):
                     d += p
         if dx is not None:
             dx[...] = self.input_gradient(weight_ih).reshape(self.steps, *dx[:, 0].shape).swapaxes(0, 1)
         return dstate
 
-    def begin_back(self) -> None:
-        """Make the arrays of the backward pass."""
-        raise NotImplementedError(f"{type(self).__name__}.begin_back")
+    def backward_steps(self, dh: Array, *others: Array) -> Iterator[None]:
+        """From the gradient of the state after each step to that of the one before, in place; fills `dgates`."""
+        raise NotImplementedError(f"{type(self).__name__}.backward_steps")
 
     def steps_of(self, elements: int) -> int:
         """How many steps have so many elements of h: from 1 to all."""
-        return min(self.steps, max(1, elements // max(1, self.z.shape[1] * self.hidden)))
-
-    def prepare_back(self, start: int, stop: int) -> None:
-        """Make what these steps back need and no gradient changes; nothing, by default."""
-
-    def step_back(self, t: int, dh: Array, *others: Array) -> None:
-        """From the gradient of the state after step t to that of the one before, in place; fills `dgates[t]`."""
-        raise NotImplementedError(f"{type(self).__name__}.step_back")
+        return max(1, min(self.steps, elements // max(1, self.x.shape[1] * self.hidden)))
 
     def through_product(self, t: int, dsums: Array, dh: Array) -> None:
         """From the gradient of h W_hhᵀ + b + x W_ihᵀ at step t, (n, G), to that of h, which is written to dh (n, H)."""
-        if t == 0 and not self.first_is_wanted:
-            return
-        matmul(dsums, self.weight_hh, out=dh)
-        if self.dropped is not None:
-            dh *= self.dropped
+        if t > 0 or self.first_is_wanted:
+            self.multiply(dsums, self.weight_hh, dh)
+            if self.dropped is not None:
+                dh *= self.dropped
 
-    def into_products(self) -> Array:
-        """`dgates` as a matrix (T n, gates H): a view."""
-        steps, n, size = self.dgates.shape
-        return self.dgates.reshape(steps * n, size)
-
-    def by_gates(self, t: int) -> Array:
-        """`dgates` of step t, (gates, n, H): a view."""
-        return self.dgates[t].reshape(self.z.shape[1], self.gates, self.hidden).swapaxes(0, 1)
+    def by_gates(self) -> Array:
+        """`dgates` as (T, gates, n, H): a view."""
+        return self.dgates.reshape(*self.dgates.shape[:2], self.gates, self.hidden).swapaxes(1, 2)
 
     def input_gradient(self, weight_ih: Array) -> Array:
         """The gradient of x at all steps, (T n, D)."""
-        return matmul(self.into_products(), weight_ih)
+        return matmul(as_matrix(self.dgates), weight_ih)
 
     def weight_gradients(self) -> tuple[Array, ...]:
-        """Those of W_ih, W_hh and both biases, of this part: views of that of [W_hh, b, W_ih]."""
-        hidden = self.hidden
-        into, seen = self.into_products(), self.flat(0, self.end)
-        # The transposed product takes OpenBLAS three quarters of the time where z is narrow, and 1.04 where it is wide.
-        gradient = matmul(seen.T, into).T.copy() if self.end <= _NARROW else matmul(into.T, seen)
-        return gradient[:, hidden + 1 :], gradient[:, :hidden], gradient[:, hidden], gradient[:, hidden]
+        """Those of W_ih, W_hh and both biases, of this part."""
+        if self.z is None and self.x.shape[1] >= _LARGE_BATCH:
+            of_h, of_x = gradient_of_weight(self.dgates, self.seen), gradient_of_weight(self.dgates, self.x)
+        else:
+            gradient = gradient_of_weight(self.dgates, self.joined(self.x.shape[2]))
+            of_h, of_x = gradient[:, : self.hidden], gradient[:, self.hidden :]
+        return of_x[:, 1:], of_h, of_x[:, 0], of_x[:, 0]
+
+    def joined(self, columns: int) -> Array:
+        """`seen` and the first columns of `x`, (T, n, H + columns): one product is faster than two of few rows."""
+        if self.z is not None:
+            return self.z[:, :, : self.hidden + columns]
+        return get_array_module(self.x).concatenate((self.seen, self.x[:, :, :columns]), axis=2)
+
+
+def gradient_of_weight(dsums: Array, seen: Array) -> Array:
+    """That of the weight (G, F) with which (T, n, F) was multiplied, from that of the products, (T, n, G)."""
+    _, n, features = seen.shape
+    narrow = features <= _NARROW
+    by_step = narrow and dsums.shape[2] <= _NARROW and n >= features  # then those of all steps are no larger than dsums
+    if by_step and isinstance(seen, np.ndarray) and seen.itemsize > 2:  # float16 would round each step's
+        return matmul(dsums.swapaxes(1, 2), seen).sum(axis=0)
+    into, seen = as_matrix(dsums), as_matrix(seen)
+    # The transposed product takes OpenBLAS three quarters of the time where it is narrow, and 1.04 where it is wide.
+    return matmul(seen.T, into).T.copy() if narrow else matmul(into.T, seen)
+
+
+def as_matrix(array: Array) -> Array:
+    """(T, n, F) → (T n, F): a view, where nothing lies between the steps."""
+    return array.reshape(-1, array.shape[2])
 
 
 def weight_of_step(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...autograd.ops import linear, relu, tanh
 from ...backend import Array, get_array_module
+from ...products import matmul, multiplier
 from .recurrence import Part, Recurrence, weight_of_step
-
-_AT_ONCE = 2**16  # elements of h: of as many steps are the slopes made at once
 
 
 class RNN(Recurrence):
@@ -61,37 +60,34 @@ class RNN(Recurrence):
 class _Part(Part):
     """The kernel on some rows of the batch."""
 
+    joins = False
+
     def __init__(self, *rows_and_masks: Any, weight: Array, nonlinearity: str) -> None:
         super().__init__(*rows_and_masks, weight=weight)
         self.nonlinearity = nonlinearity
 
-    def step(self, t: int) -> None:
-        xp = get_array_module(self.z)
-        h_new = self.h[t + 1]
-        self.affine(t, h_new[None])
-        if self.nonlinearity == "tanh":
-            xp.tanh(h_new, out=h_new)
-        else:
-            xp.maximum(h_new, 0, out=h_new)
+    def forward_steps(self) -> Iterator[None]:
+        xp = get_array_module(self.x)
+        weight, hs = self.weight[0], self.h[1:]
+        matmul(self.x, weight[self.hidden :], hs)  # x W_ihᵀ + b lies where h will be
+        weight, product = weight[: self.hidden], xp.empty(hs.shape[1:], hs.dtype)
+        multiply, add = multiplier(weight, product), xp.add
+        f = xp.tanh if self.nonlinearity == "tanh" else functools.partial(xp.maximum, 0)
+        for seen, h in zip(self.seen, hs, strict=True):
+            multiply(seen, weight, product)
+            add(h, product, h)
+            f(h, out=h)
+            yield
 
-    def saved_arrays(self) -> tuple[Array | None, ...]:
-        return *super().saved_arrays(), self.h
-
-    def begin_back(self) -> None:
-        self.dgates = get_array_module(self.z).empty((self.steps, self.z.shape[1], self.hidden), self.z.dtype)
-        self.at_once = self.steps_of(_AT_ONCE)
-
-    def prepare_back(self, start: int, stop: int) -> None:
-        """Write the derivatives of tanh or relu, which follow from its values, to `dgates`."""
-        h, slopes = self.h[start + 1 : stop + 1], self.dgates[start:stop]
-        xp = get_array_module(h)
+    def backward_steps(self, dh: Array, *others: Array) -> Iterator[None]:
+        xp, h = get_array_module(self.x), self.h[1:]
+        slopes = self.dgates  # the derivatives of tanh or relu, which follow from its values
         if self.nonlinearity == "tanh":
             xp.multiply(h, h, out=slopes)
             xp.subtract(1, slopes, out=slopes)
         else:
             xp.greater(h, 0, out=slopes)
-
-    def step_back(self, t: int, dh: Array, *others: Array) -> None:
-        dsum = self.dgates[t]
-        dsum *= dh
-        self.through_product(t, dsum, dh)
+        for t, dsum in zip(reversed(range(self.steps)), self.dgates[::-1], strict=True):
+            dsum *= dh
+            self.through_product(t, dsum, dh)
+            yield
