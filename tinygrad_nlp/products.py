@@ -53,10 +53,8 @@ def matmul(a: Any, b: Any, out: Any = None) -> Any:
     """
     if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)) or a.ndim < 2 or b.ndim < 2:
         return a @ b if out is None else np.matmul(a, b, out=out)
-    if _is_plain(a.size, b):
-        return np.matmul(a, b, out=out)
     # One row, as in generation, waits for the memory of b: BLAS's threads take 28 µs for 10,000 words of 100, one 52.
-    if a.shape[:-1] == (1,):
+    if _is_plain(a.size, b) or a.shape[:-1] == (1,):
         return np.matmul(a, b, out=out)
     if out is None and a.ndim == b.ndim == 2 and len(a) <= _FEWEST_ROWS < b.shape[1] and _is_transposed(b):
         # Scores of a few beams, x Wᵀ: 5 rows and 10,000 words of 100 take 150 µs so, and 260 as they are.

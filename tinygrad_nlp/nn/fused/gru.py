@@ -94,6 +94,20 @@ class _Part(Part):
         self.difference *= z
         xp.add(n, self.difference, out=self.h[t + 1])
 
+    def backward_steps(self, dh: Array, *others: Array) -> Iterator[None]:
+        xp, of_gates = get_array_module(self.x), self.by_gates()
+        slopes, through = xp.empty((2, *dh.shape), dh.dtype), xp.empty_like(dh)
+        for t in reversed(range(self.steps)):
+            self.step_back(t, dh, of_gates[t], slopes, through)
+            yield
+
+    def step_back(self, t: int, dh: Array, of_gates: Array, slopes: Array, through: Array) -> None:
+        """From the gradient of h after step t to that before it, in place; writes those of the gates (gates, n, H).
+
+        `slopes` (2, n, H) and `through` (n, H) are scratch.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.step_back")
+
     def blend_back(self, t: int, dh: Array, n: Array, sigmoids: Array, dn: Array, dz: Array, slopes: Array) -> None:
         """From dh to the gradients of what goes into n and z, and to the part of dh that passes by them, in place.
 
@@ -157,24 +171,20 @@ class _ResetAfter(_Part):
             self.blend(t, n, sigmoids[1])
             yield
 
-    def backward_steps(self, dh: Array, *others: Array) -> Iterator[None]:
-        xp = get_array_module(self.x)
-        through, slopes, of_gates = xp.empty_like(dh), xp.empty((2, *dh.shape), dh.dtype), self.by_gates()
-        for t in reversed(range(self.steps)):
-            state, dgates = self.states[t], self.dgates[t]
-            if self.in_one:
-                launch("gru.backward", dh.size, dh, self.hidden, state, self.h[t], dh, dgates)
-            else:
-                n, r, _, n_h = state
-                dn, dr, dz, dn_h = of_gates[t]
-                self.blend_back(t, dh, n, state[1:3], dn, dz, slopes)
-                xp.multiply(dn, r, out=dn_h)
-                xp.multiply(dn, n_h, out=self.product)
-                xp.multiply(self.product, slopes[0], out=dr)
-            if t > 0 or self.first_is_wanted:
-                self.multiply(dgates[:, self.hidden :], self.weight_hh, through)
-                self.add_through(dh, through)
-            yield
+    def step_back(self, t: int, dh: Array, of_gates: Array, slopes: Array, through: Array) -> None:
+        xp, state = get_array_module(self.x), self.states[t]
+        if self.in_one:
+            launch("gru.backward", dh.size, dh, self.hidden, state, self.h[t], dh, self.dgates[t])
+        else:
+            n, r, _, n_h = state
+            dn, dr, dz, dn_h = of_gates
+            self.blend_back(t, dh, n, state[1:3], dn, dz, slopes)
+            xp.multiply(dn, r, out=dn_h)
+            xp.multiply(dn, n_h, out=self.product)
+            xp.multiply(self.product, slopes[0], out=dr)
+        if t > 0 or self.first_is_wanted:
+            self.multiply(self.dgates[t, :, self.hidden :], self.weight_hh, through)
+            self.add_through(dh, through)
 
     def input_gradient(self, weight_ih: Array) -> Array:
         xp = get_array_module(self.dgates)
@@ -218,23 +228,18 @@ class _ResetBefore(_Part):
             self.blend(t, n, sigmoids[1])
             yield
 
-    def backward_steps(self, dh: Array, *others: Array) -> Iterator[None]:
-        xp = get_array_module(self.x)
-        through, slopes, of_gates = xp.empty_like(dh), xp.empty((2, *dh.shape), dh.dtype), self.by_gates()
-        of_sigmoids = 2 * self.hidden
-        for t in reversed(range(self.steps)):
-            state, dgates = self.states[t], self.dgates[t]
-            r, _, n = state
-            dr, dz, dn = of_gates[t]
-            self.blend_back(t, dh, n, state[:2], dn, dz, slopes)
-            dreset = matmul(dn, self.weight_hh[of_sigmoids:], out=self.product)
-            xp.multiply(dreset, self.seen[t], out=self.difference)
-            xp.multiply(self.difference, slopes[0], out=dr)
-            matmul(dgates[:, :of_sigmoids], self.weight_hh[:of_sigmoids], out=through)
-            dreset *= r
-            through += dreset
-            self.add_through(dh, through)
-            yield
+    def step_back(self, t: int, dh: Array, of_gates: Array, slopes: Array, through: Array) -> None:
+        xp, state, sigmoids = get_array_module(self.x), self.states[t], 2 * self.hidden
+        r, _, n = state
+        dr, dz, dn = of_gates
+        self.blend_back(t, dh, n, state[:2], dn, dz, slopes)
+        dreset = matmul(dn, self.weight_hh[sigmoids:], out=self.product)
+        xp.multiply(dreset, self.seen[t], out=self.difference)
+        xp.multiply(self.difference, slopes[0], out=dr)
+        matmul(self.dgates[t, :, :sigmoids], self.weight_hh[:sigmoids], out=through)
+        dreset *= r
+        through += dreset
+        self.add_through(dh, through)
 
     def weight_gradients(self) -> tuple[Array, ...]:
         of_x, sigmoids = gradient_of_weight(self.dgates, self.x), 2 * self.hidden

@@ -178,7 +178,8 @@ class _Part(Part):
 
     def backward_steps(self, dh: Array, *others: Array) -> Iterator[None]:
         (dc,) = others
-        scratch, of_gates, at_once = get_array_module(dh).empty_like(dh), self.by_gates(), self.steps_of(_AT_ONCE)
+        scratch, of_gates = get_array_module(dh).empty_like(dh), self.by_gates()
+        at_once = max(1, min(self.steps, _AT_ONCE // max(1, dh.size)))
         for t in reversed(range(self.steps)):
             dgates, place = self.dgates[t], t % at_once
             if self.in_one:

@@ -31,7 +31,7 @@ class Recurrence(Fused):
       that, as from PyTorch's layers with `batch_first`.
     - A step of a large batch has one product for each gate, [h, 1, x] · [W_hh, b, W_ih]ᵀ. In a small batch, products
       are slow: there x W_ihᵀ + b is made for all steps at once, and a step is left with h W_hhᵀ. So it is always in an
-      RNN, with its one gate: to add to one takes no longer than to copy h.
+      RNN, with its one gate, as to add to one takes no longer than to copy h, and in a GRU that resets h first.
     - On the way back, a step is left with the product for h; that for x is made for all steps at once.
     - The weights are transposed once, before the first step: OpenBLAS would take up to three times as long for each.
     - The gradients of the weights, biases too, are one product for all steps; where they are narrow, one for each, as
@@ -187,6 +187,7 @@ class Part:
     z: Array | None = None
     dgates: Array
     weight_hh: Array
+    multiply: Callable[..., Any]
     first_is_wanted: bool
 
     def __init__(self, rows: slice, mask: Array | None, dropped: Array | None, *, weight: Array) -> None:
@@ -289,10 +290,6 @@ class Part:
     def backward_steps(self, dh: Array, *others: Array) -> Iterator[None]:
         """From the gradient of the state after each step to that of the one before, in place; fills `dgates`."""
         raise NotImplementedError(f"{type(self).__name__}.backward_steps")
-
-    def steps_of(self, elements: int) -> int:
-        """How many steps have so many elements of h: from 1 to all."""
-        return max(1, min(self.steps, elements // max(1, self.x.shape[1] * self.hidden)))
 
     def through_product(self, t: int, dsums: Array, dh: Array) -> None:
         """From the gradient of h W_hhᵀ + b + x W_ihᵀ at step t, (n, G), to that of h, which is written to dh (n, H)."""
